@@ -1,0 +1,262 @@
+"""The ``requests`` auth: attach the token, answer a 401."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from requests import PreparedRequest, Response
+from requests.auth import AuthBase
+
+from . import settings
+from .grant import PasswordGrant
+from .origin import same_origin
+from .renewal import Got
+from .replay import KEY_HEADER, guard_redirect, replay, replayable
+from .source import TokenSource, TokenStatus
+from .tokens import Token
+
+if TYPE_CHECKING:
+    import tenacity
+
+    from .events import Event, Listener
+    from .store import TokenStore
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Counters of one ``TurvoAuth`` since it was made.
+
+    ``requests`` that got a token; ``logins`` that gave one; tokens ``adopted`` that another process
+    stored; ``replays`` after a 401; ``waits`` for somebody else's login; ``store_errors``.
+    """
+
+    requests: int
+    logins: int
+    adopted: int
+    replays: int
+    waits: int
+    store_errors: int
+
+
+class TurvoAuth(AuthBase):
+    """Attaches the bearer token and the ``x-api-key`` to every request to Turvo, and to no other.
+
+    The token is got by a login when there is none, shared through ``store`` (a ``RedisStore``; ``None``:
+    kept in this process), renewed when ``expiry_buffer`` seconds of its life are left, and replaced
+    when Turvo refuses it: a 401 costs one login for all who share the store, and the request is
+    sent again. Threads and forked children may share an auth.
+
+    ``token_timeout``: seconds to connect to the token endpoint and to read from it; their sum bounds
+    an attempt as a whole. ``on_event``: called with every event (``turvo_session.events``).
+
+    Out of a request come, beside what ``requests`` raises, the four ``TurvoAuthError``. The
+    constructor raises ``SettingsError`` that names every argument that is missing or wrong.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        api_key: str,
+        username: str,
+        password: str,
+        client_id: str = "publicapi",
+        client_secret: str = "secret",
+        store: TokenStore | None = None,
+        expiry_buffer: float = 300.0,
+        token_timeout: tuple[float, float] = (3.05, 10.0),
+        on_event: Listener | None = None,
+    ) -> None:
+        given = settings.Settings(
+            base_url, api_key, username, password, client_id, client_secret, expiry_buffer, token_timeout
+        )
+        del base_url, api_key, username, password, client_id, client_secret  # tracebacks show locals
+        given.check()
+        self.base_url = given.normal_base_url
+        self._prefix = self.base_url[: self.base_url.index("/", len("https://")) + 1]
+        self._api_key = given.api_key
+        self._on_event = on_event
+        self._counts = dict.fromkeys(("LoggedIn", "Adopted", "Replayed", "Waited"), 0)
+        self._requests = 0
+        self._clock = time.monotonic
+        self._from_env = False
+        login = PasswordGrant(given.credentials, f"{self.base_url}/oauth/token", given.timeouts)
+        self._source = TokenSource(login, store, expiry_buffer=float(expiry_buffer), tell=self._tell)
+        self._attachment = _NOTHING
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ, **overrides: Any) -> TurvoAuth:
+        """An auth made of ``TURVO_BASE_URL``, ``TURVO_API_KEY``, ``TURVO_USERNAME``, ``TURVO_PASSWORD`` ...
+
+        ... ``TURVO_CLIENT_ID``, ``TURVO_CLIENT_SECRET``, ``REDIS_URL``, ``TURVO_TOKEN_KEY`` and
+        ``TURVO_TOKEN_ENCRYPTION_KEYS``. ``overrides`` are arguments of the constructor. Raises
+        ``SettingsError`` that names every variable that is missing or wrong, never a value.
+        """
+        alone = environ is os.environ and not overrides
+        given = settings.read(environ, overrides)
+        del environ, overrides  # tracebacks show locals
+        given.check()
+        auth = cls(**given.arguments)
+        auth._from_env = alone
+        return auth
+
+    def __call__(self, r: PreparedRequest) -> PreparedRequest:
+        """Attach the token and the key to a request to our origin. Raises ``TurvoAuthError``."""
+        url = r.url
+        if url is None or not (url.startswith(self._prefix) or same_origin(url, self.base_url)):
+            return r
+        attachment = self._attachment
+        if self._clock() >= attachment.due:
+            attachment = self._attach(self._source.get())
+        self._requests += 1  # one bytecode's worth of a race: a lock would cost more than the headers
+        headers = r.headers
+        headers["Authorization"] = attachment.bearer
+        headers[KEY_HEADER] = self._api_key
+        r.hooks["response"].append(attachment)
+        return r
+
+    def token(self) -> Token:
+        """The current token, after a login if need be: for curl, for httpx, to warm up.
+
+        Raises ``TurvoAuthError``.
+        """
+        if self._clock() >= self._attachment.due:
+            self._attach(self._source.get())
+        return self._attachment.token
+
+    def forget(self) -> None:
+        """Drop the current token here and, if it is still the stored one, in the store."""
+        self._attachment = _NOTHING
+        self._source.forget()
+
+    def status(self) -> TokenStatus:
+        """Where the token came from, its fingerprint, its life, the store's health. Never logs in."""
+        return self._source.status()
+
+    @property
+    def stats(self) -> Stats:
+        """The counters as they are now."""
+        counts = self._counts
+        return Stats(
+            requests=self._requests,
+            logins=counts["LoggedIn"],
+            adopted=counts["Adopted"],
+            replays=counts["Replayed"],
+            waits=counts["Waited"],
+            store_errors=self._source.store_errors,
+        )
+
+    def __repr__(self) -> str:
+        return f"<TurvoAuth for {self.base_url}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._from_env:
+            return (type(self).from_env, ())
+        raise TypeError(
+            "a TurvoAuth made from arguments holds secrets and does not pickle; make one in each "
+            "process, or use TurvoAuth.from_env() without arguments, which pickles without them"
+        )
+
+    def _attach(self, token: Token) -> _Attachment:
+        self._attachment = attachment = _Attachment(self, token)
+        return attachment
+
+    def _answer(self, attachment: _Attachment, response: Response, options: dict[str, Any]) -> Response:
+        """The conversation after an answer: heal a 401 once, keep a redirect from taking secrets along."""
+        request = response.request
+        url = request.url or ""
+        if not (url.startswith(self._prefix) or same_origin(url, self.base_url)):
+            return response
+        if request.headers.get("Authorization") != attachment.bearer:
+            return response  # somebody put another in its place, or it is a second 401
+        if response.status_code == 401:
+            response = self._heal(attachment, response, options)
+        guard_redirect(response, request)
+        return response
+
+    def _heal(self, attachment: _Attachment, response: Response, options: dict[str, Any]) -> Response:
+        import tenacity
+
+        def answers() -> Iterator[Response]:
+            yield response
+            yield self._once_more(attachment, response, options)
+
+        conversation = answers()
+        healed: Response = tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(2),
+            retry=tenacity.retry_if_result(_is_refused),
+            retry_error_callback=_last_answer,
+        )(conversation.__next__)
+        return healed
+
+    def _once_more(self, attachment: _Attachment, response: Response, options: dict[str, Any]) -> Response:
+        """The answer to the request with another token; the same answer, where there can be none."""
+        from .events import Refused, Replayed
+
+        self._tell(Refused(attachment.token.fingerprint))
+        renewed = self._source.renew(attachment.token)
+        if renewed is None:
+            return response
+        bearer = self._attach(renewed.token).bearer
+        if not replayable(response.request):
+            return response
+        again = replay(response, bearer, options)
+        self._tell(Replayed(renewed.token.fingerprint, again.status_code))
+        if isinstance(renewed, Got) and not _is_refused(again):
+            self._source.prove(renewed.token)
+        return again
+
+    def _tell(self, event: Event) -> None:
+        from .events import tell
+
+        name = type(event).__name__
+        if name in self._counts:
+            self._counts[name] += 1
+        tell(self._on_event, event)
+
+
+class _Attachment:
+    """A token made ready for the wire, and the response hook that knows which token it was."""
+
+    __slots__ = ("_auth", "bearer", "due", "token")
+
+    def __init__(self, auth: TurvoAuth, token: Token) -> None:
+        self._auth = auth
+        self.token = token
+        self.bearer = f"Bearer {token.access_token}"
+        self.due = token.due
+
+    def __call__(self, response: Response, *_: object, **options: Any) -> Response:
+        return self._auth._answer(self, response, options)
+
+    def __repr__(self) -> str:
+        return f"<hook for {self.token!r}>"
+
+    def __reduce__(self) -> str:
+        return "_no_hook"  # a pickled response has been answered
+
+
+class _Nothing(_Attachment):
+    def __init__(self) -> None:
+        self.due = float("-inf")
+
+
+_NOTHING: _Attachment = _Nothing()
+
+
+def _no_hook(response: Response, *_: object, **__: object) -> Response:
+    return response
+
+
+def _is_refused(response: Response) -> bool:
+    return response.status_code == 401
+
+
+def _last_answer(state: tenacity.RetryCallState) -> Response:
+    assert state.outcome is not None
+    answer: Response = state.outcome.result()
+    return answer

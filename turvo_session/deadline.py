@@ -1,0 +1,49 @@
+"""A bound on the whole of a call, where the call itself knows only timeouts per read.
+
+A server that drips a byte a second, or a name server that hangs, is within every timeout of
+``requests`` and ``redis`` for ever. So the call is made in a thread of its own, which is left
+behind if it does not come back in time; how it then ends is nobody's business any more.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Overdue(Exception):
+    """The call did not come back in time."""
+
+
+class Running(Generic[T]):
+    """``call()`` in a daemon thread, started at once."""
+
+    def __init__(self, call: Callable[[], T]) -> None:
+        self._call = call
+        self._result: T
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="turvo_session", daemon=True)
+        self._thread.start()
+
+    def result(self, seconds: float) -> T:
+        """What the call returned or raised; ``Overdue`` if it takes more than ``seconds``."""
+        self._thread.join(seconds)
+        if self._thread.is_alive():
+            raise Overdue
+        if self._error is not None:
+            raise self._error
+        return self._result
+
+    @property
+    def done(self) -> bool:
+        """Whether the call has come back."""
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            self._result = self._call()
+        except BaseException as error:  # noqa: BLE001 - handed to the thread that asked
+            self._error = error

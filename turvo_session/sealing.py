@@ -1,0 +1,71 @@
+"""Encryption at rest: Fernet (extra ``encryption``), with rotation, bound to the name of the key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+from .errors import SettingsError
+
+UNREADABLE = b"?"
+"""What a value that cannot be opened is taken for: one that holds no token, to be replaced."""
+
+_HOW = "python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'"
+
+
+class Keyring:
+    """Keys that do not show, the first of which seals."""
+
+    def __init__(self, keys: Iterable[str] | Keyring) -> None:
+        self.keys: tuple[str, ...] = keys.keys if isinstance(keys, Keyring) else tuple(keys)
+
+    def __repr__(self) -> str:
+        return f"<Keyring of {len(self.keys)}>"
+
+
+class Sealing:
+    """Seals values for one ``name``; every key of the ring opens them.
+
+    Raises ``SettingsError`` if the package ``cryptography`` is missing, or a key is none.
+    """
+
+    def __init__(self, ring: Keyring, name: str) -> None:
+        self._name = name.encode() + b"\0"
+        self._fernet, trouble = _fernet(ring)
+        if trouble:
+            raise SettingsError(f"TURVO_TOKEN_ENCRYPTION_KEYS: {trouble}")
+
+    def seal(self, value: bytes) -> bytes:
+        """``value`` and the name it is for, encrypted and signed."""
+        sealed: bytes = self._fernet.encrypt(self._name + value)
+        return sealed
+
+    def open(self, sealed: bytes) -> bytes:
+        """The value; ``UNREADABLE`` if it was sealed with another key, for another name, or not at all."""
+        from cryptography.fernet import InvalidToken
+
+        try:
+            opened: bytes = self._fernet.decrypt(sealed)
+        except InvalidToken:
+            return UNREADABLE
+        return opened.removeprefix(self._name) if opened.startswith(self._name) else UNREADABLE
+
+    def __repr__(self) -> str:
+        return "<Sealing>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Sealing holds encryption keys and does not pickle")
+
+
+def _fernet(ring: Keyring) -> tuple[Any, str]:
+    try:
+        from cryptography.fernet import Fernet, MultiFernet
+    except ImportError:
+        return None, "the package cryptography is missing: pip install 'turvo_session[encryption]'"
+    found = []
+    for number, key in enumerate(ring.keys, 1):
+        try:
+            found.append(Fernet(key))
+        except (ValueError, TypeError):
+            return None, f"number {number} is no Fernet key; make one with: {_HOW}"
+    return MultiFernet(found), ""
