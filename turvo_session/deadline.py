@@ -19,19 +19,24 @@ class Overdue(Exception):
 
 
 class Running(Generic[T]):
-    """``call()`` in a daemon thread, started at once."""
+    """``call()`` in a daemon thread, started at once (or done at once, if there can be no thread)."""
 
     def __init__(self, call: Callable[[], T]) -> None:
         self._call = call
         self._result: T
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="turvo_session", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:  # no more threads, or the interpreter is going down: without a bound, then
+            self._run()
 
     def result(self, seconds: float) -> T:
         """What the call returned or raised; ``Overdue`` if it takes more than ``seconds``."""
-        self._thread.join(seconds)
-        if self._thread.is_alive():
+        for _ in range(10):  # in parts: while this process is stopped or starved, only one of them passes
+            if not self.done:
+                self._thread.join(seconds / 10)
+        if not self.done:
             raise Overdue
         if self._error is not None:
             raise self._error

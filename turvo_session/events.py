@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-logger = logging.getLogger("turvo_session")
+logger: logging.Logger = logging.getLogger("turvo_session")
 logger.addHandler(logging.NullHandler())
 
 

@@ -101,7 +101,7 @@ def dump(failure: Failure, seconds: float | None = None) -> Slot:
         seconds = failure.left * (1 if failure.kind in (REJECTED, BUSY, UNPROVEN) else 2)
     fields = {
         key: value
-        for key, value in failure._asdict().items()
+        for key, value in failure._replace(why=failure.why[:200])._asdict().items()
         if value != Failure._field_defaults.get(key, "") and key not in ("left", "retry_after")
     }
     return Slot(json.dumps({**fields, "over": seconds - failure.left}).encode(), seconds)

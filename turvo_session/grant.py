@@ -55,6 +55,9 @@ class Grant(NamedTuple):
     def __repr__(self) -> str:
         return f"<Grant {tokens.fingerprint(self.access_token)}>"
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Grant holds a secret and does not pickle")
+
 
 class Credentials:
     """Who we are at Turvo. Shows nothing of it, and does not pickle."""
@@ -64,8 +67,11 @@ class Credentials:
     def __init__(
         self, api_key: str, username: str, password: str, client_id: str, client_secret: str
     ) -> None:
-        self.api_key, self.username, self.password = api_key, username, password
-        self.client_id, self.client_secret = client_id, client_secret
+        self.api_key: str = api_key
+        self.username: str = username
+        self.password: str = password
+        self.client_id: str = client_id
+        self.client_secret: str = client_secret
         self._known: tuple[str, bool] = ("", False)
 
     def proof(self) -> str:

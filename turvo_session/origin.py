@@ -52,8 +52,8 @@ def redirect_target(response: Response) -> str | None:
         location = response.headers["location"].encode("latin1").decode("utf-8")
         if location.startswith("//"):
             location = f"{urlsplit(response.url).scheme}:{location}"
-        if urlsplit(location).netloc:
-            return requote_uri(location)
-        return urljoin(response.url, requote_uri(location))
+        parts = urlsplit(location)
+        location = requote_uri(parts.geturl())
+        return location if parts.netloc else urljoin(response.url, location)
     except ValueError:
         return ""

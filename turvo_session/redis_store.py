@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -45,8 +46,8 @@ class RedisStore:
         self, client: Redis | RedisCluster, key: str, *, encryption_keys: Iterable[str] | Keyring = ()
     ) -> None:
         ring = Keyring(encryption_keys)
-        del encryption_keys  # tracebacks show locals
         self._client: Any = client
+        del encryption_keys, client  # tracebacks show locals
         self._key = key
         self._keys = [key, *(companion(key, name) for name in ("lease", "failure", "wake"))]
         self._sealing = Sealing(ring, key) if ring.keys else None
@@ -63,27 +64,29 @@ class RedisStore:
         from redis.backoff import NoBackoff
         from redis.retry import Retry
 
+        client = None
         try:
-            client: Redis | None = Redis.from_url(
-                url,
-                protocol=2,  # servers older than 6 know no HELLO
-                retry=Retry(NoBackoff(), 0),
-                socket_timeout=PATIENCE / 2,
-                socket_connect_timeout=PATIENCE / 2,
-            )
-        except Exception:  # noqa: BLE001 - its text can hold a part of the password
-            client = None
-        del url
-        if client is None:
-            raise SettingsError(
-                "REDIS_URL is no URL such as redis://[user:password@]host:6379/0, rediss://... or unix:///path"
-            )
-        return cls(client, key, encryption_keys=ring)
+            with suppress(Exception):  # its text can hold a part of the password
+                client = Redis.from_url(
+                    url,
+                    protocol=2,  # servers older than 6 know no HELLO
+                    retry=Retry(NoBackoff(), 0),
+                    socket_timeout=PATIENCE / 2,
+                    socket_connect_timeout=PATIENCE / 2,
+                )
+            if client is None:
+                raise SettingsError(
+                    "REDIS_URL is no URL such as redis://[user:password@]host:6379/0, rediss://... "
+                    "or unix:///path"
+                )
+            return cls(client, key, encryption_keys=ring)
+        finally:
+            del url, client  # tracebacks show locals, and redis 6 and 7 the password of a client
 
     def read(self) -> Snapshot:
         """What is held now."""
         at = time.monotonic()
-        seen = self._eval("read")
+        seen = self._eval("read", _Arguments())
         token, lease, failure = (_slot(seen[i], seen[i + 1]) for i in (0, 2, 4))
         if token and self._sealing:
             token = token._replace(value=self._sealing.open(token.value))
@@ -91,7 +94,7 @@ class RedisStore:
 
     def swap(self, seen: Snapshot, change: Change) -> bool:
         """Apply ``change`` if nothing is different from what was ``seen``."""
-        arguments: list[str | bytes | int] = [seen.version[0]]
+        arguments = _Arguments([seen.version[0]])
         for new in change[:3]:
             if new is KEEP:
                 arguments += ["", -1]
@@ -101,7 +104,8 @@ class RedisStore:
                 arguments += [new.value, max(1, int(new.left * 1000))]
         if self._sealing and change.token is not None and change.token is not KEEP:
             arguments[1] = self._sealing.seal(change.token.value)
-        return bool(self._eval("swap", *arguments, int(change.wake)) == 1)
+        arguments.append(int(change.wake))
+        return bool(self._eval("swap", arguments) == 1)
 
     def wait(self, seen: Snapshot, seconds: float) -> None:
         """Return when woken after ``seen``, or after ``seconds``."""
@@ -114,7 +118,7 @@ class RedisStore:
     def __reduce__(self) -> NoReturn:
         raise TypeError("a RedisStore holds the Redis password and does not pickle; make one in each process")
 
-    def _eval(self, name: str, *arguments: str | bytes | int) -> Any:
+    def _eval(self, name: str, arguments: _Arguments) -> Any:
         script = _script(name)
         return self._do(
             lambda: _twice(lambda: self._client.execute_command("EVAL", script, 4, *self._keys, *arguments)),
@@ -161,6 +165,16 @@ class RedisStore:
         if self._resume > -math.inf and time.monotonic() - start < PATIENCE:
             self._resume, self._pause = -math.inf, PAUSES[0]
         return result
+
+
+class _Arguments(list[str | bytes | int]):
+    """What a script is given. Shows nothing of it: a token is among it."""
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} arguments>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("arguments hold a token and do not pickle")
 
 
 def companion(key: str, name: str) -> str:

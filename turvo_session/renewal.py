@@ -34,13 +34,15 @@ class Ask(NamedTuple):
 
     ``owner``: names this one renewal in a lease. ``refused``: the token that Turvo has answered
     with a 401, if that is why. ``ours``: whether a proof in a failure is of our
-    credentials. ``spare``: a due token that serves if no other can be had.
+    credentials. ``spare``: a due token that serves if no other can be had. ``bad``: tokens that Turvo has
+    refused before, of which a store that could not be written to may still hold one.
     """
 
     owner: bytes
     refused: Token | None = None
     ours: Callable[[str], bool] = bool
     spare: Token | None = None
+    bad: tuple[Token, ...] = ()
 
 
 class Got(NamedTuple):
@@ -97,13 +99,12 @@ def decide(seen: Snapshot, ask: Ask) -> Decision:
     """What one who asks for a token does, given what the store holds."""
     token, failure = held(seen), failures.load(seen.failure)
     leader = seen.lease if _led_by_another(seen, ask) else None
-    if token and not same(token, ask.refused):
+    if token and not _refused(token, ask):
         if token.state(seen.at) == "fresh":
             return Adopt(token)
-        if leader or _holds(failure, ask):
-            return Adopt(token, max(leader.left if leader else 0.0, failure.left if failure else 0.0))
-        return Lead(spare=token)
-    if token and failure and _doubts(failure, token):
+        hold = max(leader.left if leader else 0.0, _hold(failure, ask))
+        return Adopt(token, hold) if hold else Lead(spare=token)
+    if token and same(token, ask.refused) and failure and _doubts(failure, token):
         return Stay()
     if failure and _binds(failure, ask):
         return Fail(failure, noted=True)
@@ -119,22 +120,26 @@ def settle(seen: Snapshot, ask: Ask, outcome: Outcome) -> Outcome | Wait | Write
     decision = decide(seen, ask)
     if isinstance(decision, Wait):
         return decision
+    token = held(seen)
     if isinstance(decision, Adopt) and not decision.hold:
-        return Write(RELEASE, decision)
+        ours = isinstance(outcome, Got) and same(outcome.token, token)  # the answer to the put was lost
+        return _yielded(seen, ask, outcome if ours else decision)
     if isinstance(outcome, Got | Adopt):
         if _led_by_another(seen, ask):  # who will replace the due token that is there; ours is as good
             return outcome
+        if token and not (_refused(token, ask) or same(token, ask.spare) or same(token, outcome.token)):
+            return _yielded(seen, ask, Adopt(token))  # put since we led, so it is newer, if due by now
         return Write(put(seen.at, ask, outcome), outcome)
     if isinstance(outcome, Stay):
-        return Write(RELEASE, outcome)
-    if isinstance(decision, Adopt | Stay):
-        return Write(RELEASE, decision)
+        return _yielded(seen, ask, outcome)
+    if isinstance(decision, Adopt | Stay) or (isinstance(decision, Fail) and _led_by_another(seen, ask)):
+        return _yielded(seen, ask, decision)
     before, failure = failures.load(seen.failure), outcome.failure
     if not outcome.noted:
         failure = failures.back_off(failure, before, ahead=ask.spare is not None)
         slot = failures.dump(failure)
     elif before and before.left > 0:
-        return Write(RELEASE, outcome)
+        return _yielded(seen, ask, outcome)
     else:
         slot = failures.dump(failure, min(failure.left, ECHO))
     return Write(Change(lease=None, failure=slot, wake=True), Fail(failure, noted=True))
@@ -206,6 +211,16 @@ def same(token: Token, other: Token | None) -> bool:
     return other is not None and token.access_token == other.access_token
 
 
+def _yielded(seen: Snapshot, ask: Ask, outcome: Outcome) -> Outcome | Write:
+    """``outcome`` stands; the lease is given back, unless it is somebody else's by now."""
+    change = released(seen, ask)
+    return Write(change, outcome) if change else outcome
+
+
+def _refused(token: Token, ask: Ask) -> bool:
+    return any(same(token, refused) for refused in (ask.refused, *ask.bad))
+
+
 def _led_by(seen: Snapshot, ask: Ask) -> bool:
     return seen.lease is not None and seen.lease.value == ask.owner
 
@@ -223,9 +238,9 @@ def _binds(failure: Failure, ask: Ask) -> bool:
     return failure.kind != REJECTED or ask.ours(failure.proof)
 
 
-def _holds(failure: Failure | None, ask: Ask) -> bool:
-    """Whether a due token is left alone because of it."""
-    return failure is not None and ((failure.soft and failure.left > 0) or _binds(failure, ask))
+def _hold(failure: Failure | None, ask: Ask) -> float:
+    """Seconds for which a due token is left alone because of it."""
+    return failure.left if failure and (failure.soft or _binds(failure, ask)) else 0.0
 
 
 def _doubts(failure: Failure, token: Token) -> bool:

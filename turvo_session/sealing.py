@@ -22,6 +22,9 @@ class Keyring:
     def __repr__(self) -> str:
         return f"<Keyring of {len(self.keys)}>"
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Keyring holds encryption keys and does not pickle")
+
 
 class Sealing:
     """Seals values for one ``name``; every key of the ring opens them.
@@ -30,7 +33,7 @@ class Sealing:
     """
 
     def __init__(self, ring: Keyring, name: str) -> None:
-        self._name = name.encode() + b"\0"
+        self._name = name.encode(errors="surrogatepass") + b"\0"
         self._fernet, trouble = _fernet(ring)
         if trouble:
             raise SettingsError(f"TURVO_TOKEN_ENCRYPTION_KEYS: {trouble}")

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from requests import Response, Session
+from requests import PreparedRequest, Response, Session
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from .auth import TurvoAuth
 from .errors import TurvoResponseError
+from .replay import replayable
 
 PAGE_SIZE = 24
 """Turvo gives no more rows a page, whatever is asked."""
@@ -27,7 +28,7 @@ class TurvoSession(Session):
     9110 section 9.2.2), with back-off or the server's ``Retry-After``; the last answer is returned.
     """
 
-    __attrs__ = [  # noqa: RUF012 - as in the base class
+    __attrs__: list[str] = [  # noqa: RUF012 - as in the base class
         *Session.__attrs__,
         "timeout",
     ]
@@ -39,8 +40,8 @@ class TurvoSession(Session):
         self.auth: TurvoAuth = auth
         self.timeout = timeout
         # 401 must not be in the list: urllib3 would hide it from the auth.
-        adapter = HTTPAdapter(
-            max_retries=Retry(
+        adapter = _Retrying(
+            Retry(
                 total=retries,
                 status_forcelist=(429, 502, 503, 504),
                 backoff_factor=0.5,
@@ -63,7 +64,9 @@ class TurvoSession(Session):
     def _whole(self, url: str | bytes) -> str | bytes:
         if isinstance(url, bytes) or "://" in url.partition("?")[0]:
             return url
-        return f"{self.auth.base_url}/{url.removeprefix('/')}"
+        base_url = self.auth.base_url
+        version = base_url.rpartition("/")[2]  # Turvo's pages write paths with it, people without
+        return f"{base_url}/{url.removeprefix('/').removeprefix(f'{version}/')}"
 
     def records(
         self, path: str, key: str, params: Mapping[str, Any] | None = None
@@ -74,14 +77,17 @@ class TurvoSession(Session):
         ``TurvoResponseError`` for a ``Status`` other than ``SUCCESS``, and what a request raises.
         """
         asked = {"start": 0, "pageSize": PAGE_SIZE, **(params or {})}
+        asked["start"] = int(asked["start"])
         seen: set[object] = set()
         for _ in range(PAGE_CAP):
             details = _details(self.get(path, params=asked))
             rows = details.get(key) or []
             for row in rows:
-                if row.get("id") not in seen and not row.get("deleted"):
+                identity = row.get("id")
+                if identity not in seen and not row.get("deleted"):
                     yield row
-                seen.add(row.get("id"))
+                if identity is not None:
+                    seen.add(identity)
             paging = details.get("pagination") or {}
             if not rows or not paging.get("moreAvailable"):
                 return
@@ -95,14 +101,35 @@ class TurvoSession(Session):
         )
 
 
+class _Retrying(HTTPAdapter):
+    """Repeats what can be sent again whole; a generator urllib3 would repeat as an empty body."""
+
+    __attrs__ = [*HTTPAdapter.__attrs__, "_once"]  # noqa: RUF012 - as in the base class
+
+    def __init__(self, retry: Retry) -> None:
+        super().__init__(max_retries=retry)
+        self._once = HTTPAdapter()
+
+    def send(self, request: PreparedRequest, *args: Any, **options: Any) -> Response:
+        """Send it, and again if need be."""
+        send = super().send if replayable(request) else self._once.send
+        return send(request, *args, **options)
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._once.close()
+        super().close()
+
+
 def _details(response: Response) -> dict[str, Any]:
     """The ``details`` of Turvo's envelope, or the error that it tells."""
     where = f"{response.request.method} {response.url.partition('?')[0]}"
     try:
         answer = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         answer = None
     if not isinstance(answer, dict) or "Status" not in answer:
+        del answer  # tracebacks show locals, and a 401 can hold the token
         response.raise_for_status()
         raise TurvoResponseError(f"{where}: the answer is no Turvo answer", code=str(response.status_code))
     details = answer.get("details")
@@ -110,6 +137,16 @@ def _details(response: Response) -> dict[str, Any]:
         details = {}
     if answer["Status"] == "SUCCESS" and response.ok:
         return details
-    message = str(details.get("errorMessage") or "no errorMessage")
-    code = str(details.get("errorCode") or response.status_code)
+    message = without_token(details.get("errorMessage") or "no errorMessage", response)
+    code = without_token(details.get("errorCode") or response.status_code, response)
+    del answer, details
     raise TurvoResponseError(f"{where}: Turvo says {message!r} (code {code})", code=code, message=message)
+
+
+def without_token(told: object, response: Response) -> str:
+    """What Turvo tells in an answer, as text, without the tokens that it was sent, which it may repeat."""
+    text = str(told)
+    for answer in (response, *response.history):
+        if token := str(answer.request.headers.get("Authorization", "")).removeprefix("Bearer "):
+            text = text.replace(token, "***")
+    return text

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from hashlib import sha256
-from typing import Any
+from typing import Any, NoReturn
 
 from requests import PreparedRequest, RequestException
 
@@ -92,10 +92,14 @@ class Settings:
     def token_key(self) -> str:
         """The Redis key of these credentials' token: its hash tag keeps all our keys in one slot."""
         identity = f"{self.normal_base_url}\n{self.client_id}\n{self.username}"
-        return f"turvo:auth_token:{{{sha256(identity.encode()).hexdigest()[:12]}}}"
+        digest = sha256(identity.encode(errors="surrogatepass"))  # the environment may be no UTF-8
+        return f"turvo:auth_token:{{{digest.hexdigest()[:12]}}}"
 
     def __repr__(self) -> str:
         return "<Settings>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("Settings are secret and do not pickle")
 
 
 class Given:
@@ -112,6 +116,9 @@ class Given:
     def __repr__(self) -> str:
         return "<Given>"
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("what is given is secret and does not pickle")
+
 
 def read(environ: Mapping[str, str], overrides: Mapping[str, Any]) -> Given:
     """Settings from environment variables; ``overrides`` are arguments of ``TurvoAuth``. Raises nothing."""
@@ -124,11 +131,19 @@ def read(environ: Mapping[str, str], overrides: Mapping[str, Any]) -> Given:
     url = environ.get("REDIS_URL")
     if url and "store" not in overrides:
         from .redis_store import RedisStore
+        from .sealing import Keyring, Sealing
 
         key = environ.get("TURVO_TOKEN_KEY") or ("" if trouble else settings.token_key)
-        sealed = [key.strip() for key in environ.get("TURVO_TOKEN_ENCRYPTION_KEYS", "").split(",")]
+        sealed = [part.strip() for part in environ.get("TURVO_TOKEN_ENCRYPTION_KEYS", "").split(",")]
+        ring = Keyring(part for part in sealed if part)
         try:
-            arguments["store"] = RedisStore.from_url(url, key, encryption_keys=[key for key in sealed if key])
+            if ring.keys:
+                Sealing(ring, key)
+        except SettingsError as error:
+            trouble.append(str(error))
+            ring = Keyring(())  # the URL may be wrong as well
+        try:
+            arguments["store"] = RedisStore.from_url(url, key, encryption_keys=ring)
         except SettingsError as error:
             trouble.append(str(error))
     return Given(arguments, trouble)

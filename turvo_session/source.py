@@ -18,7 +18,7 @@ from . import failure as failures
 from . import renewal
 from .failure import REJECTED, Failure
 from .renewal import Adopt, Ask, Fail, Got, Lead, Outcome, Wait, Write
-from .store import Change, MemoryStore, Snapshot, StoreError, TokenStore
+from .store import Change, MemoryStore, Slot, Snapshot, StoreError, TokenStore
 from .tokens import Token
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ LEASE_MARGIN = 2.0
 """Seconds by which a lease outlasts the attempt that it covers."""
 LOCAL_LEASE = 120.0
 """Seconds of a lease among threads: it is given back by them, whatever they die of."""
+REMEMBERED = 64
+"""Tokens that this process has seen refused, and does not adopt again."""
 PATIENCE = 40.0
 """Seconds after which one who waits for other processes logs in anyway; threads wait as long again."""
 
@@ -86,13 +88,14 @@ class TokenSource:
         local: MemoryStore | None = None,
     ) -> None:
         self.current: Token | None = None
-        self.store_errors = 0
+        self.store_errors: int = 0
         self._origin = "store"
         self._login = login
         self._expiry_buffer = expiry_buffer
         self._clock = clock
         self._tell = tell
         self._rejection: tuple[Failure, float] | None = None
+        self._refused: tuple[Token, ...] = ()
         levels = [_Level(self, local or MemoryStore(clock=clock), LOCAL_LEASE, 2 * PATIENCE)]
         if store is not None:
             levels.append(_Level(self, store, login.attempt + LEASE_MARGIN, PATIENCE))
@@ -110,6 +113,8 @@ class TokenSource:
         ``Got``: we logged in ourselves, and ``prove`` is to be called if the token proves good.
         Raises ``TurvoAuthError``.
         """
+        others = [old for old in self._refused if not renewal.same(old, refused)]
+        self._refused = (*others[1 - REMEMBERED :], refused)
         return self._obtain(refused)
 
     def prove(self, token: Token) -> None:
@@ -160,7 +165,7 @@ class TokenSource:
     def _obtain(self, refused: Token | None) -> Got | Adopt | None:
         outcome: Outcome | None = None
         for _ in range(2):
-            ask = Ask(urandom(8).hex().encode(), refused, self._login.ours)
+            ask = Ask(urandom(8).hex().encode(), refused, self._login.ours, bad=self._refused)
             outcome = self._renew(self._levels, ask, ())
             # A soft failure is void when the due token that it speaks of is over: then ask in earnest.
             if not (isinstance(outcome, Fail) and outcome.failure.soft):
@@ -273,6 +278,7 @@ class TokenSource:
         self.current = token
         if isinstance(outcome, Got):
             self._origin, self._rejection = "login", None
+            self._refused = tuple(old for old in self._refused if not renewal.same(token, old))
         elif not renewal.same(token, before):
             self._origin = "store"
             from .events import Adopted
@@ -309,13 +315,22 @@ class _Level:
         self.lease = lease
         self.patience = patience
         self.down = False
+        self._unwritable = False
         self._source = source
+        self._unusable: Slot | None = None
 
     def read(self) -> Snapshot:
-        return self._watched(self.store.read)
+        seen = self._watched(self.store.read)
+        unusable = None if renewal.held(seen) else seen.token
+        if unusable and (self._unusable is None or unusable.value != self._unusable.value):
+            from .events import ValueUnusable
+
+            self._source._tell(ValueUnusable(repr(self.store)))
+        self._unusable = unusable
+        return seen
 
     def swap(self, seen: Snapshot, change: Change) -> bool:
-        return self._watched(lambda: self.store.swap(seen, change))
+        return self._watched(lambda: self.store.swap(seen, change), writes=True)
 
     def wait(self, seen: Snapshot, seconds: float) -> None:
         self._watched(lambda: self.store.wait(seen, seconds))
@@ -332,11 +347,14 @@ class _Level:
         except StoreError:
             return
 
-    def _watched(self, call: Callable[[], T]) -> T:
+    def _watched(self, call: Callable[[], T], *, writes: bool = False) -> T:
         try:
             result = call()
         except StoreError as error:
+            self._unwritable |= writes  # a full server, or a replica, can be read all the same
             self._source._store_failed(self, error)
             raise
-        self._source._store_works(self)
+        if not self._unwritable or (writes and result):
+            self._unwritable = False
+            self._source._store_works(self)
         return result

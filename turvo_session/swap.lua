@@ -6,10 +6,11 @@ for i = 1, 3 do
   if life > 0 then redis.call('SET', KEYS[i], value, 'PX', life) end
   if life == 0 then redis.call('DEL', KEYS[i]) end
 end
+-- Never delete a stream of ours: a new one could repeat an id that a waiter has seen. What is none would
+-- keep the waiters from waiting.
+local kind = redis.call('TYPE', KEYS[4])['ok']
+if kind ~= 'stream' and kind ~= 'none' then redis.call('DEL', KEYS[4]) end
 if ARGV[8] == '1' then
-  -- Never delete a stream of ours: a new one could repeat an id that a waiter has seen.
-  local kind = redis.call('TYPE', KEYS[4])['ok']
-  if kind ~= 'stream' and kind ~= 'none' then redis.call('DEL', KEYS[4]) end
   redis.call('XADD', KEYS[4], 'MAXLEN', '1', '*', 'w', '')
   redis.call('PEXPIRE', KEYS[4], 3600000)
 end

@@ -21,11 +21,13 @@ import json
 import socket
 import threading
 import time
+from bisect import bisect
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import accumulate
 from random import Random
 from typing import Any, Literal, Self
 from urllib.parse import parse_qs, urlsplit
@@ -130,7 +132,7 @@ class FakeTurvo:
         self._wrong_passwords = 0
         self._locked_until = 0.0
         self._server = _Server(("127.0.0.1", port), self)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -370,18 +372,14 @@ class FakeTurvo:
         """A shipment as it is now: it goes its way, and begins again as another one's double."""
         random = Random(f"{self._seed}:{index}")
         spans = [random.uniform(low, high) for _, _, low, high in _WAY]
-        total = sum(spans)
-        hours = self._hours() + random.uniform(0, total)
-        elapsed, (key, name, _, _) = hours % total, _WAY[-1]
-        since = total
-        for span, step in zip(spans, _WAY, strict=True):
-            since = elapsed
-            if elapsed < span:
-                key, name, _, _ = step
-                break
-            elapsed -= span
-        created = self._moment(self._hours() - hours % total)
-        updated = self._moment(self._hours() - since)
+        ends = list(accumulate(spans))
+        head_start = random.uniform(0, ends[-1])
+        lap, elapsed = divmod(self._hours() + head_start, ends[-1])
+        step = min(bisect(ends, elapsed), len(_WAY) - 1)
+        key, name, _, _ = _WAY[step]
+        born = lap * ends[-1] - head_start  # of it all times are counted: nothing moves that has not changed
+        created = self._moment(born)
+        updated = self._moment(born + ends[step] - spans[step])
         return {
             "id": 900_000_001 + index,
             "customId": f"L{10_001 + index}",
