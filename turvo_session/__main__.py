@@ -136,21 +136,19 @@ def _all(session: TurvoSession, args: argparse.Namespace, params: Mapping[str, l
     """The rows of all pages of a list: of the one that ``--key`` names, else of the only one."""
     if "start" in params:
         args.fail("--all begins at the start: leave out -p start=...")
-    lists = [args.key]
-    if args.key is None:
-        answer = _checked(session.get(args.path, params={**params, "pageSize": "1"}))
-        lists = [name for name, value in _details(answer).items() if isinstance(value, list)]
-    if len(lists) > 1:
-        args.fail(f"the answer holds several lists, choose one: --key {'|'.join(lists)}")
-    # A list of Turvo's that has no rows is not there at all.
-    return list(session.records(args.path, lists[0], params)) if lists else []
+    answer = _checked(session.get(args.path, params={**params, "pageSize": "1"}))
+    lists = [name for name, value in _details(answer).items() if isinstance(value, list)]
+    key = args.key or "|".join(lists)
+    if lists and key not in lists:  # a list of Turvo's that has no rows is not there at all
+        args.fail(f"choose a list of the answer: --key {'|'.join(lists)}")
+    return list(session.records(args.path, key, params))
 
 
 def _checked(response: requests.Response) -> Any:
     """The JSON of an answer; ``TurvoResponseError`` if it tells of an error, or is no JSON."""
     try:
         answer = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         answer = None
     fields = answer if isinstance(answer, dict) else {}
     good = answer is not None and 200 <= response.status_code < 300

@@ -75,6 +75,7 @@ class TurvoAuth(AuthBase):
             base_url, api_key, username, password, client_id, client_secret, expiry_buffer, token_timeout
         )
         del base_url, api_key, username, password, client_id, client_secret  # tracebacks show locals
+        del expiry_buffer, token_timeout
         given.check()
         self.base_url: str = given.normal_base_url
         self._prefix = self.base_url[: self.base_url.index("/", len("https://")) + 1]
@@ -86,7 +87,7 @@ class TurvoAuth(AuthBase):
         self._clock = time.monotonic
         self._from_env = False
         login = PasswordGrant(given.credentials, f"{self.base_url}/oauth/token", given.timeouts)
-        self._source = TokenSource(login, store, expiry_buffer=float(expiry_buffer), tell=self._tell)
+        self._source = TokenSource(login, store, expiry_buffer=float(given.expiry_buffer), tell=self._tell)
         self._attachment = _NOTHING
 
     @classmethod
@@ -184,19 +185,30 @@ class TurvoAuth(AuthBase):
         import tenacity
 
         def answers() -> Iterator[Response]:
-            yield response
-            yield self._once_more(attachment, response, options)
+            # A token that another process got may be as revoked as ours: after an outage of Redis a fleet
+            # can have two. Then once more; what came of a login of our own is the last word.
+            answer = response
+            doubtful: _Attachment | None = attachment
+            while True:
+                yield answer
+                if doubtful:
+                    answer, doubtful = self._once_more(doubtful, answer, options)
 
         conversation = answers()
         healed: Response = tenacity.Retrying(
-            stop=tenacity.stop_after_attempt(2),
+            stop=tenacity.stop_after_attempt(3),
             retry=tenacity.retry_if_result(_is_refused),
             retry_error_callback=_last_answer,
         )(conversation.__next__)
         return healed
 
-    def _once_more(self, attachment: _Attachment, response: Response, options: dict[str, Any]) -> Response:
-        """The answer to the request with another token; the same answer, where there can be none."""
+    def _once_more(
+        self, attachment: _Attachment, response: Response, options: dict[str, Any]
+    ) -> tuple[Response, _Attachment | None]:
+        """The answer to the request with another token; the same answer, where there can be none.
+
+        Beside it that token's attachment, if it was adopted.
+        """
         from .events import Refused, Replayed
 
         self._tell(Refused(attachment.token.fingerprint))
@@ -206,15 +218,15 @@ class TurvoAuth(AuthBase):
             response.close()  # nobody else can
             raise
         if renewed is None:
-            return response
+            return response, None
         attachment = self._attach(renewed.token)
         if not rewound(response.request):
-            return response
+            return response, None
         again = replay(response, attachment.bearer, options)
         self._tell(Replayed(renewed.token.fingerprint, again.status_code))
         if isinstance(renewed, Got) and not _is_refused(again):
             self._source.prove(renewed.token)
-        return again
+        return again, None if isinstance(renewed, Got) else attachment
 
     def _tell(self, event: Event) -> None:
         from .events import tell

@@ -82,6 +82,8 @@ class TurvoSession(Session):
         for _ in range(PAGE_CAP):
             details = _details(self.get(path, params=asked))
             rows = details.get(key) or []
+            if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+                raise TurvoResponseError(f"{path}: what is at {key!r} is no list of records", code="key")
             for row in rows:
                 identity = row.get("id")
                 if identity not in seen and not row.get("deleted"):

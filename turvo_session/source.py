@@ -115,7 +115,10 @@ class TokenSource:
         """
         others = [old for old in self._refused if not renewal.same(old, refused)]
         self._refused = (*others[1 - REMEMBERED :], refused)
-        return self._obtain(refused)
+        renewed = self._obtain(refused)
+        if renewed is None:  # it is new, and as good as any: what it was refused for, no token cures
+            self._refused = tuple(old for old in self._refused if not renewal.same(old, refused))
+        return renewed
 
     def prove(self, token: Token) -> None:
         """Clear the doubt about a token that was got because of a 401: it has worked."""
@@ -163,13 +166,13 @@ class TokenSource:
         )
 
     def _obtain(self, refused: Token | None) -> Got | Adopt | None:
-        outcome: Outcome | None = None
-        for _ in range(2):
-            ask = Ask(urandom(8).hex().encode(), refused, self._login.ours, bad=self._refused)
-            outcome = self._renew(self._levels, ask, ())
-            # A soft failure is void when the due token that it speaks of is over: then ask in earnest.
-            if not (isinstance(outcome, Fail) and outcome.failure.soft):
-                break
+        def ask() -> Ask:
+            return Ask(urandom(8).hex().encode(), refused, self._login.ours, bad=self._refused)
+
+        outcome = self._renew(self._levels, ask(), ())
+        if isinstance(outcome, Fail) and outcome.failure.soft:
+            # The due token that it speaks of is over by now, and so is the failure: ask in earnest.
+            outcome = self._renew(self._levels, ask(), ())
         if isinstance(outcome, Fail):
             raise outcome.failure.error()
         if isinstance(outcome, Got | Adopt):
@@ -315,12 +318,12 @@ class _Level:
         self.lease = lease
         self.patience = patience
         self.down = False
-        self._unwritable = False
+        self._unwritten: Snapshot | None = None
         self._source = source
         self._unusable: Slot | None = None
 
     def read(self) -> Snapshot:
-        seen = self._watched(self.store.read)
+        seen = self._watched(self.store.read, wrote=self._differs)
         unusable = None if renewal.held(seen) else seen.token
         if unusable and (self._unusable is None or unusable.value != self._unusable.value):
             from .events import ValueUnusable
@@ -330,7 +333,7 @@ class _Level:
         return seen
 
     def swap(self, seen: Snapshot, change: Change) -> bool:
-        return self._watched(lambda: self.store.swap(seen, change), writes=True)
+        return self._watched(lambda: self.store.swap(seen, change), wrote=bool, over=seen)
 
     def wait(self, seen: Snapshot, seconds: float) -> None:
         self._watched(lambda: self.store.wait(seen, seconds))
@@ -347,14 +350,22 @@ class _Level:
         except StoreError:
             return
 
-    def _watched(self, call: Callable[[], T], *, writes: bool = False) -> T:
+    def _differs(self, seen: Snapshot) -> bool:
+        """Whether somebody has stored a token since we could not."""
+        before = self._unwritten and self._unwritten.token
+        return seen.token is not None and (before is None or before.value != seen.token.value)
+
+    def _watched(
+        self, call: Callable[[], T], *, wrote: Callable[[T], bool] | None = None, over: Snapshot | None = None
+    ) -> T:
         try:
             result = call()
         except StoreError as error:
-            self._unwritable |= writes  # a full server, or a replica, can be read all the same
+            self._unwritten = over or self._unwritten
             self._source._store_failed(self, error)
             raise
-        if not self._unwritable or (writes and result):
-            self._unwritable = False
+        # A full server, or a replica, can be read all the same: that alone is no recovery.
+        if self._unwritten is None or (wrote and wrote(result)):
+            self._unwritten = None
             self._source._store_works(self)
         return result
