@@ -34,7 +34,7 @@ def environment(turvo: FakeTurvo, redis_url: str, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("block", PYTHON, ids=lambda block: block.splitlines()[-1][:40])
 def test_the_python_of_the_readme_runs(block: str, environment: dict[str, str]) -> None:
     names: dict[str, Any] = {}
-    exec(compile(block, "README.md", "exec"), names)
+    exec(compile(block, "README.md", "exec"), names)  # noqa: S102 - ours
     for name, value in names.items():
         if name.startswith("test_"):
             value()
@@ -45,7 +45,7 @@ def test_the_first_ten_lines_log_in_once_and_read_a_list(
 ) -> None:
     assert len([line for line in PYTHON[0].splitlines() if line]) <= 10
     for _ in range(2):
-        exec(compile(PYTHON[0], "README.md", "exec"), {})
+        exec(compile(PYTHON[0], "README.md", "exec"), {})  # noqa: S102 - ours
     assert turvo.logins == 1
     assert "'moreAvailable'" in capsys.readouterr().out
 
@@ -53,7 +53,13 @@ def test_the_first_ten_lines_log_in_once_and_read_a_list(
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_commands_of_the_readme_run(command: str, environment: dict[str, str]) -> None:
     done = subprocess.run(
-        ["bash", "-euc", command], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=30
+        ["bash", "-euc", command],
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout
