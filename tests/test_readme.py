@@ -79,6 +79,16 @@ def test_files_that_the_readme_names_exist() -> None:
         assert (ROOT / next(filter(None, pair))).exists(), pair
 
 
+def test_the_table_of_costs_is_the_one_that_the_benchmarks_wrote() -> None:
+    results = (ROOT / "tests" / "benchmarks" / "RESULTS.md").read_text()
+    table = re.search(r"^\|  \| version .*?\n(?=\n)", results, re.MULTILINE | re.DOTALL)
+    assert table
+    assert table[0] in README
+    machine = re.search(r"^.* cores, .*Python.*$", results, re.MULTILINE)
+    assert machine
+    assert machine[0] in README
+
+
 @pytest.mark.parametrize("name", re.findall(r"^\| `([A-Z_]+)`", README, re.MULTILINE))
 def test_every_variable_of_the_settings_table_is_read(name: str) -> None:
     code = "".join(path.read_text() for path in (ROOT / "turvo_session").glob("*.py"))

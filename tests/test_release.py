@@ -85,7 +85,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(built: Built) -> None:
 
 def test_the_sdist_holds_what_it_takes_to_build_and_to_test(built: Built) -> None:
     top = {"README.md", "CHANGELOG.md", "LICENSE", "pyproject.toml", ".gitignore", "PKG-INFO"}
-    assert built.sdist == files("turvo_session", "tests", "examples") | top
+    assert built.sdist == files("turvo_session", "tests", "examples", ".ci") | top
 
 
 def test_the_unpacked_wheel_runs(built: Built) -> None:

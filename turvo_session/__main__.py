@@ -14,7 +14,8 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -118,18 +119,26 @@ def _get(args: argparse.Namespace) -> int:
 def _sandbox(args: argparse.Namespace) -> int:
     from .testing import FakeTurvo
 
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         turvo = FakeTurvo(port=args.port, seed=args.seed)
     except (OSError, OverflowError) as error:
         args.fail(f"--port {args.port} cannot be used: {error}")
-    with turvo:
+    with turvo, _ended_by_sigterm():
         _say(f"a local Turvo is at {turvo.base_url} until Ctrl-C. In another terminal:")
         print("unset", *(name for name in _VARIABLES if name not in turvo.environ))
         for name, value in turvo.environ.items():
             print(f"export {name}={shlex.quote(value)}", flush=True)
         while True:
             time.sleep(0.5)  # a signal that comes just before a sleep waits for its end
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _all(session: TurvoSession, args: argparse.Namespace, params: Mapping[str, list[str]]) -> list[Any]:

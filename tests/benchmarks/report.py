@@ -258,7 +258,7 @@ class _Column(NamedTuple):
 def plot(results: Results) -> str:
     """Bars of every peer side by side, and the fleet's below."""
 
-    def herd(phase: str, field: str, case: tuple[int, int]) -> dict[str, float]:
+    def herds(phase: str, field: str, case: tuple[int, int]) -> dict[str, float]:
         return {
             title: getattr(getattr(herd[case], phase), field)
             for title, herd in results.herds.items()
@@ -275,9 +275,9 @@ def plot(results: Results) -> str:
             {t: results.imports[PEERS[t].imports].seconds_ratio for t in titles if _own(PEERS[t])},
             2,
         ),
-        _Column(("64 threads start:", "logins"), herd("cold", "logins", (1, 64))),
-        _Column(("4 x 8 start (processes", "x threads): logins"), herd("cold", "logins", (4, 8))),
-        _Column(("32 threads, token", "revoked: failed calls"), herd("revoked", "failed", (1, 32))),
+        _Column(("64 threads start:", "logins"), herds("cold", "logins", (1, 64))),
+        _Column(("4 x 8 start (processes", "x threads): logins"), herds("cold", "logins", (4, 8))),
+        _Column(("32 threads, token", "revoked: failed calls"), herds("revoked", "failed", (1, 32))),
     ]
     top = 58
     parts = []
