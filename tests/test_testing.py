@@ -461,3 +461,13 @@ def test_it_listens_where_told_and_leaves_nothing_behind() -> None:
 
 def port_of(turvo: FakeTurvo) -> int:
     return int(turvo.base_url.split(":")[2].split("/")[0])
+
+
+def test_it_answers_as_slowly_as_it_is_told() -> None:
+    """Slower than the caller waits; and it can be hastened again while it runs."""
+    with FakeTurvo(api_seconds=30) as turvo:
+        url = f"{turvo.base_url}/shipments/list"
+        with pytest.raises(requests.ReadTimeout):
+            requests.get(url, timeout=(5, 0.2))
+        turvo.api_seconds = 0.0
+        assert requests.get(url, timeout=5).status_code == 403

@@ -113,11 +113,12 @@ class TokenSource:
         ``Got``: we logged in ourselves, and ``prove`` is to be called if the token proves good.
         Raises ``TurvoAuthError``.
         """
-        others = [old for old in self._refused if not renewal.same(old, refused)]
-        self._refused = (*others[1 - REMEMBERED :], refused)
         renewed = self._obtain(refused)
-        if renewed is None:  # it is new, and as good as any: what it was refused for, no token cures
-            self._refused = tuple(old for old in self._refused if not renewal.same(old, refused))
+        # Not before: one that is new and as good as any may be refused for what no token cures, and another
+        # thread that knew of that meanwhile would log in for it once more.
+        if renewed is not None and not renewal.same(renewed.token, refused):
+            others = [old for old in self._refused if not renewal.same(old, refused)]
+            self._refused = (*others[1 - REMEMBERED :], refused)
         return renewed
 
     def prove(self, token: Token) -> None:

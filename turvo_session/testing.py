@@ -94,8 +94,9 @@ class FakeTurvo:
     """A local Turvo. Use it as a context manager; ``environ`` is what ``TurvoAuth.from_env`` needs.
 
     ``policy``: ``"fresh"`` gives a new token at every login, ``"same"`` the old one until it is over,
-    as Spring Security does. ``token_life``, ``login_seconds`` (how long a login takes) are seconds;
-    ``speed`` is how many simulated seconds pass for the shipments in one of ``clock``.
+    as Spring Security does. ``token_life``, and ``login_seconds`` and ``api_seconds`` (how long a login
+    and any other answer take; set them anew at any time) are seconds; ``speed`` is how many
+    simulated seconds pass for the shipments in one of ``clock``.
     """
 
     username = "dispatcher@broker.example"
@@ -110,6 +111,7 @@ class FakeTurvo:
         policy: Literal["fresh", "same"] = "fresh",
         token_life: float = 43199.0,
         login_seconds: float = 0.0,
+        api_seconds: float = 0.0,
         speed: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
         port: int = 0,
@@ -117,6 +119,7 @@ class FakeTurvo:
         self.policy = policy
         self.token_life = token_life
         self.login_seconds = login_seconds
+        self.api_seconds = api_seconds
         self.requests: deque[Seen] = deque(maxlen=100_000)
         self._seed = seed
         self._shipments = shipments
@@ -233,10 +236,11 @@ class FakeTurvo:
         parts = urlsplit(url)
         query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
         where: Where = "token" if parts.path.endswith("/oauth/token") else "api"
-        with self._lock:
+        with self._lock:  # once it is counted, it takes what it takes
+            seconds = self.login_seconds if where == "token" else self.api_seconds
             self._counts[where] += 1
-        if where == "token" and self.login_seconds:
-            self._stopped.wait(self.login_seconds)
+        if seconds:
+            self._stopped.wait(seconds)
         with self._lock:
             answer = self._pulled(where, parts.path)
             if answer is _NO_LEVER:
