@@ -600,6 +600,20 @@ def test_an_outage_is_not_felt_while_the_token_is_due(
     assert endpoint.logins[5:] == [(begun + 300.0, 3)]
 
 
+def test_a_step_of_the_back_off_is_waited_for_without_asking_the_store(
+    endpoint: Endpoint, shared: Shared, clock: Clock
+) -> None:
+    process = Process(endpoint, shared)
+    process.get()
+    clock.sleep(42900.0)
+    endpoint.down = OUTAGE
+    process.get()
+    reads = shared.reads
+
+    assert set(poll([process], clock, 29)) == {"token-1"}
+    assert shared.reads == reads
+
+
 def test_a_due_token_is_renewed_at_the_next_step_after_an_outage(
     endpoint: Endpoint, fleet: list[Process], clock: Clock
 ) -> None:
