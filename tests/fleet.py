@@ -183,6 +183,11 @@ def answers(calls: Iterable[Call]) -> Counter[int | str]:
     return Counter(call.answer for call in calls)
 
 
+def trouble(fleet: Iterable[Worker]) -> list[Line]:
+    """What the workers have logged about Redis being out of order."""
+    return [line for worker in fleet for line in worker.events("StoreFailed")]
+
+
 def lasted(calls: Sequence[Call]) -> float:
     """Seconds from the first call's begin to the last one's end."""
     return max(call.ended for call in calls) - min(call.began for call in calls)

@@ -32,6 +32,7 @@ from fleet import (
     shared,
     sleep_until,
     start,
+    trouble,
     until,
     waiting,
     workers,
@@ -84,7 +85,7 @@ def test_cold_start_of_8_processes_x_8_threads_is_one_login_and_takes_hardly_lon
     ):
         calls = go(fleet, threads=8)
         assert answers(calls) == {200: 64}
-        assert turvo.token_requests == turvo.logins == 1
+        assert turvo.token_requests == turvo.logins == 1, trouble(fleet)
         assert lasted(calls) < 1.5 * turvo.login_seconds
 
 
@@ -97,7 +98,7 @@ def test_expiry_under_8_processes_x_8_threads_is_one_login(redis_url: str, redis
         until(lambda: not redis_client.exists(KEY))
         until(lambda: not any(worker.ask("status").seconds_left for worker in fleet))
         assert answers(go(fleet, threads=8)) == {200: 64}
-        assert turvo.token_requests == 2
+        assert turvo.token_requests == 2, trouble(fleet)
         assert turvo.refused == 0
 
 
@@ -109,10 +110,10 @@ def test_revocation_under_load_is_one_login_and_no_401_reaches_a_caller(
         start(fleet, threads=8, pause=0.2)
         until(lambda: turvo.api_requests > 200)
         turvo.revoke()
-        until(lambda: turvo.refused and turvo.api_requests > 600)
+        until(lambda: turvo.refused and turvo.api_requests > 400)
         calls = finish(fleet)
         assert answers(calls).keys() == {200}
-        assert turvo.token_requests == 2
+        assert turvo.token_requests == 2, trouble(fleet)
 
 
 def test_cold_start_of_100_processes_is_one_login(redis_url: str) -> None:
@@ -121,13 +122,13 @@ def test_cold_start_of_100_processes_is_one_login(redis_url: str) -> None:
         for worker in fleet:
             assert worker.ask("status").store_reachable
         assert answers(go(fleet)) == {200: 100}
-        assert turvo.token_requests == 1
+        assert turvo.token_requests == 1, trouble(fleet)
 
 
 # Waiters are woken
 
 
-@pytest.mark.parametrize("seconds", [0, 2])
+@pytest.mark.parametrize("seconds", [0, 1.5])
 def test_no_process_sends_redis_more_than_6_commands_at_a_cold_start(
     redis_server: RedisServer, seconds: float
 ) -> None:
@@ -547,9 +548,9 @@ def test_a_401_that_no_login_cures_costs_2_logins_and_is_every_callers_answer(
     turvo.fail_next(401, times=FOREVER, path="/forbidden")
     with workers(8, shared(turvo, redis_url)) as fleet:
         assert answers(go(fleet, threads=5, calls=5, path="/forbidden")) == {401: 200}
-        assert turvo.token_requests <= 2
+        assert turvo.token_requests <= 2, trouble(fleet)
         assert answers(go(fleet)) == {200: 8}
-        assert turvo.token_requests <= 2
+        assert turvo.token_requests <= 2, trouble(fleet)
 
 
 # Clocks

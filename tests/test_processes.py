@@ -57,8 +57,8 @@ def test_children_forked_at_any_moment_under_load_work(turvo: FakeTurvo, environ
     turvo.login_seconds = 0.02
     with workers(1, environ) as (parent,):
         start([parent], threads=8, pause=0.01)
-        for _ in range(8):
-            pass_calls(turvo, 60)
+        for _ in range(6):
+            pass_calls(turvo, 40)
             turvo.revoke()
             children = parent.ask("fork", 2, 1)
             assert [answers(calls) for calls in children] == [{200: 1}] * 2
