@@ -41,6 +41,7 @@ def turvo() -> Iterator[FakeTurvo]:
 @pytest.fixture(scope="session")
 def _shared_redis_url() -> Iterator[str]:
     if url := os.environ.get("TEST_REDIS_URL"):
+        assert "PYTEST_XDIST_WORKER" not in os.environ, "TEST_REDIS_URL: one server, one process; add -n 0"
         yield url
     else:
         with RedisServer() as server:

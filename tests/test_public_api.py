@@ -224,7 +224,7 @@ def test_at_info_the_log_is_the_life_of_the_token_and_on_event_and_stats_tell_th
 def test_the_pytest_example_of_the_fake_runs_and_is_ten_lines_at_most() -> None:
     example = inspect.cleandoc((testing.__doc__ or "").partition("::\n")[2])
     names = {**vars(turvo_session), "FakeTurvo": testing.FakeTurvo}
-    exec(compile(example, "turvo_session.testing", "exec"), names)  # noqa: S102 - it is ours
+    exec(compile(example, "<docstring>", "exec"), names)  # noqa: S102 - it is ours
     names["test_my_script"]()
     assert len(example.splitlines()) <= 10
 

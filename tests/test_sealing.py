@@ -268,6 +268,15 @@ def test_the_package_is_needed_for_keys_only(
     assert re.fullmatch(printed, done.stdout.strip())
 
 
+def test_without_the_package_keys_are_refused_before_the_store_is_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By the constructor, also where the client is one's own."""
+    monkeypatch.setitem(sys.modules, "cryptography.fernet", None)
+    with pytest.raises(SettingsError, match="pip install"):
+        RedisStore(redis.Redis(), KEY, encryption_keys=[ONE])
+
+
 def test_rotation_is_the_one_of_the_package() -> None:
     """What was sealed can be opened, and sealed anew, by the usual means of ``cryptography``."""
     sealed = Sealing(Keyring([ONE]), KEY).seal(b"value")

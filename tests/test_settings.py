@@ -210,7 +210,9 @@ def test_an_auth_is_made_without_a_word_to_redis(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "keys", ["", ",", Fernet.generate_key().decode(), f" {Fernet.generate_key().decode()} , "]
+    "keys",
+    ["", ",", Fernet.generate_key().decode(), f" {Fernet.generate_key().decode()} , "],
+    ids=["none", "a comma", "one", "one and blanks"],
 )
 def test_encryption_keys_are_separated_by_commas_and_may_be_none(keys: str) -> None:
     environ = {**ENVIRON, "REDIS_URL": "redis://127.0.0.1:1/0", "TURVO_TOKEN_ENCRYPTION_KEYS": keys}

@@ -15,7 +15,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -119,11 +119,12 @@ def _get(args: argparse.Namespace) -> int:
 def _sandbox(args: argparse.Namespace) -> int:
     from .testing import FakeTurvo
 
-    try:
-        turvo = FakeTurvo(port=args.port, seed=args.seed)
-    except (OSError, OverflowError) as error:
-        args.fail(f"--port {args.port} cannot be used: {error}")
-    with turvo, _ended_by_sigterm():
+    with ExitStack() as stack:
+        stack.enter_context(_ended_by_sigterm())  # before anybody can see that it listens
+        try:
+            turvo = stack.enter_context(FakeTurvo(port=args.port, seed=args.seed))
+        except (OSError, OverflowError) as error:
+            args.fail(f"--port {args.port} cannot be used: {error}")
         _say(f"a local Turvo is at {turvo.base_url} until Ctrl-C. In another terminal:")
         print("unset", *(name for name in _VARIABLES if name not in turvo.environ))
         for name, value in turvo.environ.items():

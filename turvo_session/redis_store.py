@@ -113,7 +113,8 @@ class RedisStore:
         self._do(lambda: self._block(block, seen.version[1]), block / 1000 + PATIENCE)
 
     def __repr__(self) -> str:
-        return f"<RedisStore {self._key}>"
+        key = self._key.encode(errors="backslashreplace").decode()  # the environment may be no UTF-8
+        return f"<RedisStore {key}>"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a RedisStore holds the Redis password and does not pickle; make one in each process")
