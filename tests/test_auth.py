@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 import threading
 from collections.abc import Callable, Iterator
@@ -13,12 +14,15 @@ import requests
 from conftest import Clock
 from requests import Request, Response
 from servers import free_port
+from threads import LONG, Call
 from wire import Arrived, Reply, Site, at_once, auth_at, ok, store_with, token_answer, until
 
 from turvo_session import (
     CredentialsRejected,
     InvalidTokenResponse,
     MemoryStore,
+    Slot,
+    Snapshot,
     TokenEndpointUnavailable,
     TurvoAuth,
     TurvoAuthError,
@@ -256,6 +260,40 @@ def test_an_adopted_token_that_is_revoked_too_is_replaced_by_a_login(turvo: Fake
     assert (answer.status_code, [each.status_code for each in answer.history]) == (last, [401, 401])
     assert len(calls(turvo)) == sent + 3
     assert turvo.logins == 3
+
+
+class Rumours(MemoryStore):
+    """Holds another token each time one looks, and every one of them is refused."""
+
+    looks = 0
+
+    def read(self) -> Snapshot:
+        self.looks += 1
+        value = json.dumps({"access_token": f"rumour-{self.looks}", "buffer": 1}).encode()
+        return super().read()._replace(token=Slot(value, 600.0))
+
+
+def test_whatever_the_store_says_there_are_two_replays_at_the_most(turvo: FakeTurvo, url: str) -> None:
+    """A token that others had got may be refused too; after that the 401 is the caller's."""
+    answer = requests.get(url, auth=TurvoAuth.from_env(turvo.environ, store=Rumours()), timeout=10)
+
+    assert answer.status_code == 401
+    assert len(calls(turvo)) == 1 + 2
+    assert len(answer.history) == 2
+    assert turvo.logins == 0
+
+
+def test_a_401_comes_back_where_neither_a_token_nor_a_replay_can_be_had(
+    turvo: FakeTurvo, session: requests.Session, url: str
+) -> None:
+    """The body of a generator is gone: the caller has to send it again, whatever becomes of the login."""
+    session.get(url, timeout=10)
+    turvo.revoke()
+    turvo.fail_next(503, where="token", times=9, headers=[("Retry-After", "0")])
+
+    assert session.post(url, data=iter([b"part"]), timeout=10).status_code == 401
+    with pytest.raises(TokenEndpointUnavailable):
+        session.post(url, data=b"whole", timeout=10)
 
 
 def test_a_401_to_another_header_than_ours_is_not_our_affair(
@@ -550,6 +588,34 @@ def test_what_happens_is_told(turvo: FakeTurvo, url: str) -> None:
     assert [type(event) for event in told] == [LoggedIn, Refused, LoggedIn, Replayed]
     assert told[1] == Refused(first.fingerprint)
     assert told[3] == Replayed(second.fingerprint, 200)
+
+
+def test_a_listener_may_ask_for_the_token_that_it_is_told_of(turvo: FakeTurvo) -> None:
+    """It is told when everything is done: it waits for nobody, and nobody for it."""
+    heard: list[str] = []
+    auth = TurvoAuth.from_env(turvo.environ, on_event=lambda _: heard.append(auth.token().fingerprint))
+
+    token = Call(auth.token).result()
+
+    assert heard == [token.fingerprint]
+    assert turvo.token_requests == 1
+
+
+def test_a_listener_that_takes_its_time_keeps_no_other_thread_waiting(turvo: FakeTurvo) -> None:
+    told, go_on = threading.Event(), threading.Event()
+
+    def listen(event: Event) -> None:
+        told.set()
+        assert go_on.wait(LONG)
+
+    auth = TurvoAuth.from_env(turvo.environ, on_event=listen)
+    slow = Call(auth.token)
+    assert told.wait(LONG)
+
+    assert Call(lambda: auth.token().fingerprint).result()
+    go_on.set()
+    slow.result()
+    assert turvo.token_requests == 1
 
 
 def test_a_fresh_token_is_used_as_it_is_and_one_of_a_store_is_adopted() -> None:

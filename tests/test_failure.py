@@ -49,8 +49,8 @@ def test_only_throttling_and_outages_are_transient(kind: str, transient: bool) -
     assert Failure(kind).transient is transient
 
 
-def before(kind: str, step: int = 0) -> Failure:
-    return Failure(kind, WHY, left=0.0, step=step)
+def before(kind: str, step: int = 0, *, soft: bool = False) -> Failure:
+    return Failure(kind, WHY, left=0.0, soft=soft, step=step)
 
 
 @pytest.mark.parametrize(
@@ -58,10 +58,10 @@ def before(kind: str, step: int = 0) -> Failure:
     [
         # Ahead of time: 30 s, doubling, at most 240 s, and soft.
         (UNAVAILABLE, None, None, True, 30.0, True, 0),
-        (UNAVAILABLE, None, before(UNAVAILABLE), True, 60.0, True, 1),
-        (INVALID, None, before(THROTTLED, 1), True, 120.0, True, 2),
-        (UNAVAILABLE, None, before(INVALID, 2), True, 240.0, True, 3),
-        (UNAVAILABLE, None, before(UNAVAILABLE, 9), True, 240.0, True, 10),
+        (UNAVAILABLE, None, before(UNAVAILABLE, soft=True), True, 60.0, True, 1),
+        (INVALID, None, before(THROTTLED, 1, soft=True), True, 120.0, True, 2),
+        (UNAVAILABLE, None, before(INVALID, 2, soft=True), True, 240.0, True, 3),
+        (UNAVAILABLE, None, before(UNAVAILABLE, 9, soft=True), True, 240.0, True, 10),
         # In earnest: 5 s, doubling, at most a minute, and hard.
         (UNAVAILABLE, None, None, False, 5.0, False, 0),
         (INVALID, None, before(UNAVAILABLE), False, 10.0, False, 1),
@@ -71,11 +71,16 @@ def before(kind: str, step: int = 0) -> Failure:
         (UNAVAILABLE, None, before(REJECTED, 4), False, 5.0, False, 0),
         (UNAVAILABLE, None, before(UNPROVEN), True, 30.0, True, 0),
         (UNAVAILABLE, None, before(BUSY), True, 30.0, True, 0),
+        # Tries ahead of time and tries in earnest are counted apart.
+        (UNAVAILABLE, None, before(UNAVAILABLE, 3, soft=True), False, 5.0, False, 0),
+        (UNAVAILABLE, None, before(UNAVAILABLE, 3), True, 30.0, True, 0),
         # The server's own word is kept, and binds everybody; a shorter one does not shorten ours.
         (THROTTLED, 100.0, None, False, 100.0, False, 0),
         (THROTTLED, 100.0, None, True, 100.0, False, 0),
         (THROTTLED, 2.0, None, False, 5.0, False, 0),
-        (UNAVAILABLE, 0.0, None, True, 30.0, False, 0),
+        (THROTTLED, 30.0, None, True, 30.0, True, 0),
+        (UNAVAILABLE, 0.0, None, True, 30.0, True, 0),
+        (UNAVAILABLE, 1.0, before(UNAVAILABLE, 1, soft=True), True, 120.0, True, 2),
         # Rejected credentials are left alone for a quarter of an hour, whatever else.
         (REJECTED, None, before(UNAVAILABLE, 3), True, 900.0, False, 0),
         (REJECTED, None, None, False, 900.0, False, 0),

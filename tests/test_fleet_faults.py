@@ -252,6 +252,7 @@ RUBBISH: dict[str, tuple[str, Callable[[redis.Redis, str], object]]] = {
         lambda c, key: c.set(key, '{"access_token": "a\\nb"}', px=60_000),
     ),
     "token that has no end": (KEY, lambda c, key: c.set(key, GOOD)),
+    "token for ages": (KEY, lambda c, key: c.set(key, GOOD, ex=99_999_999_999)),
     "lease of another type": (LEASE, lambda c, key: c.lpush(key, "x")),
     "lease of nobody": (LEASE, lambda c, key: c.set(key, "garbage", px=60_000)),
     "lease that has no end": (LEASE, lambda c, key: c.set(key, "0123456789abcdef")),

@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import pickle
+import socket
 import ssl
 import threading
 import time
@@ -42,7 +43,7 @@ from wire import (
 
 from turvo_session import CredentialsRejected, InvalidTokenResponse, TokenEndpointUnavailable, renewal, tokens
 from turvo_session.failure import Failure
-from turvo_session.grant import LONGEST_LIFE, UNKNOWN_LIFE, Credentials, Grant, PasswordGrant, judge
+from turvo_session.grant import UNKNOWN_LIFE, Credentials, Grant, PasswordGrant, judge
 from turvo_session.testing import FakeTurvo
 
 OVERDUE = "did not finish within"
@@ -134,11 +135,26 @@ def test_a_proxy_of_the_environment_is_used(
 ) -> None:
     for name in ("NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy", "HTTP_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("http_proxy", site.url)
-    site.answer = lambda _: ok(token_answer())
+    monkeypatch.setenv("https_proxy", site.url)
+    site.answer = lambda _: Reply(403)
 
-    assert isinstance(log_in("http://127.0.0.9:9/v1/oauth/token"), Grant)
-    assert site.arrived[0].path == "http://127.0.0.9:9/v1/oauth/token"
+    assert_failed(log_in("https://turvo.example/v1/oauth/token"), TokenEndpointUnavailable)
+    assert (site.arrived[0].method, site.arrived[0].path) == ("CONNECT", "turvo.example:443")
+
+
+def test_plain_http_goes_past_a_proxy_where_the_password_would_travel_in_clear(
+    site: Site, token_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is for loopback addresses alone, and to those there is no way but the direct one."""
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    site.answer = lambda _: ok(token_answer())
+    with Site(lambda _: Reply(403)) as proxy:
+        for name in ("http_proxy", "all_proxy"):
+            monkeypatch.setenv(name, proxy.url)
+
+        assert isinstance(log_in(token_url), Grant)
+    assert proxy.arrived == []
 
 
 def test_a_certificate_is_checked_against_the_environments_authorities(
@@ -214,7 +230,7 @@ LIVES = [
     (granted(expires_in="3600.0"), 3600.0),
     (granted(expires_in=59.5), 59.5),
     (granted(expires_in=0), 0.0),
-    (granted(expires_in=1e308), LONGEST_LIFE),
+    (granted(expires_in=1e308), tokens.LONGEST_LIFE),
     (granted(token_type=...), 43198.0),
     (granted(token_type="bearer"), 43198.0),
     (granted(token="!" + "~" * 8191), 43198.0),
@@ -472,8 +488,6 @@ def test_an_answer_that_drips_for_ever_is_cut_off(site: Site, token_url: str, fi
 
 def test_a_server_that_lets_nobody_go_on_is_cut_off_within_the_connect_timeout() -> None:
     """Its queue of connections is full: nobody answers."""
-    import socket
-
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen(0)
@@ -491,6 +505,27 @@ def test_a_server_that_lets_nobody_go_on_is_cut_off_within_the_connect_timeout()
     assert_failed(result, TokenEndpointUnavailable)
     assert time.monotonic() - start < 5
     assert until(lambda: not unfinished())
+
+
+def test_an_attempt_that_was_given_up_does_not_send_the_password_later(
+    site: Site, token_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name server keeps it waiting; what it would send then might be one wrong password too many."""
+    given_up, look_up = threading.Event(), socket.getaddrinfo
+
+    def slow(*args: Any, **options: Any) -> Any:
+        assert given_up.wait(30)
+        return look_up(*args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+
+    result = log_in(token_url, timeout=(0.1, 0.1))
+    given_up.set()
+
+    assert_failed(result, TokenEndpointUnavailable)
+    assert OVERDUE in result.why
+    assert until(lambda: not unfinished())
+    assert site.arrived == []
 
 
 BLANKS = b" " * (1 << 20)
@@ -516,6 +551,19 @@ def test_a_small_body_that_grows_to_64_megabytes_is_cut_off(site: Site, token_ur
 
     assert len(packed) < len(BLANKS)
     assert_failed(log_in(token_url), InvalidTokenResponse)
+
+
+@pytest.mark.parametrize(("encoding", "wbits"), [("gzip", 31), ("deflate", 15)])
+def test_a_packed_answer_is_unpacked_though_none_was_asked_for(
+    site: Site, token_url: str, encoding: str, wbits: int
+) -> None:
+    """Some gateways pack whatever they are asked."""
+    packer = zlib.compressobj(wbits=wbits)
+    packed = packer.compress(token_answer()) + packer.flush()
+    site.answer = lambda _: Reply(200, packed, (("Content-Encoding", encoding),))
+
+    assert isinstance(log_in(token_url), Grant)
+    assert site.arrived[0].headers["accept-encoding"] == "identity"
 
 
 def test_a_login_leaves_neither_a_thread_nor_a_connection(site: Site, token_url: str) -> None:
@@ -562,6 +610,29 @@ def test_passing_trouble_is_tried_again_after_a_pause(site: Site, token_url: str
     assert isinstance(result, Grant)
     assert len(site.arrived) == 3
     assert 0.25 <= steps.pauses[0] <= 0.5 <= steps.pauses[1] <= 1.0
+
+
+@pytest.mark.parametrize(
+    ("timeout", "attempt"), [((3.05, 10.0), 13.05), ((5, 60), 30.0), ((3.05, 500.0), 30.0)]
+)
+def test_an_attempt_ends_with_both_timeouts_or_after_half_a_minute(
+    timeout: tuple[float, float], attempt: float
+) -> None:
+    """A lease that were to cover more would be taken for nobody's."""
+    assert PasswordGrant(CREDENTIALS, "https://turvo.example", timeout).attempt == attempt
+
+
+def test_one_that_was_stopped_in_a_pause_has_a_second_left_for_its_attempt(
+    site: Site, token_url: str
+) -> None:
+    """Its login counts, also where the half minute is over by then."""
+    steps = Steps()
+    site.answer = lambda _: Reply(500) if len(site.arrived) < 2 else ok(token_answer())
+    grant = PasswordGrant(
+        CREDENTIALS, token_url, (3.05, 10.0), sleep=lambda _: steps.clock.sleep(600.0), clock=steps.clock
+    )
+
+    assert isinstance(grant(3, steps.told.append), Grant)
 
 
 def test_it_is_tried_as_often_as_asked_and_no_more(site: Site, token_url: str) -> None:
@@ -756,7 +827,7 @@ def assert_token_or_invalid(result: Grant | Failure) -> None:
         token = renewal.granted(result, (), 300.0)
         assert tokens.usable(token.access_token)
         assert math.isfinite(token.life)
-        assert 0 < token.life <= LONGEST_LIFE
+        assert 0 < token.life <= tokens.LONGEST_LIFE
         assert 0 <= token.buffer < token.life
     else:
         assert_failed(result, InvalidTokenResponse)

@@ -157,6 +157,34 @@ def test_an_auth_made_from_arguments_refuses_to_pickle(turvo: FakeTurvo) -> None
             pickle.dumps(auth)
 
 
+def test_an_openssl_without_scrypt_costs_no_more_than_one_wrong_password_a_process(
+    turvo: FakeTurvo, redis_url: str, tmp_path: Path
+) -> None:
+    """As where only FIPS is allowed: no proof can be made for the others; the process itself remembers."""
+    (tmp_path / "openssl.cnf").write_text(
+        "openssl_conf = all\n[all]\nalg_section = algorithms\n[algorithms]\ndefault_properties = fips=yes\n"
+    )
+    environ = {"OPENSSL_CONF": str(tmp_path / "openssl.cnf"), "TURVO_PASSWORD": "wrong"}
+    script = """
+import hashlib
+from fleet_worker import fetch
+from turvo_session import CredentialsRejected, TurvoAuth
+
+try:
+    print(hashlib.scrypt(b"", salt=b"salt", n=2, r=8, p=1))
+except ValueError:
+    auth = TurvoAuth.from_env()
+    for _ in range(3):
+        try:
+            fetch(auth)
+        except CredentialsRejected:
+            print("rejected")
+"""
+    for processes in (1, 2):
+        assert run(script, shared(turvo, redis_url) | environ) == "rejected\n" * 3
+        assert turvo.token_requests == processes
+
+
 def test_100_greenlets_under_gevent_log_in_once(turvo: FakeTurvo, environ: dict[str, str]) -> None:
     """Everything monkey-patched: they wait for the one that logs in, and for nothing else."""
     turvo.login_seconds = 0.5

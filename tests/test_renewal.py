@@ -32,7 +32,7 @@ MINE = Slot(ME, 12.0)
 
 OUTAGE = Failure(UNAVAILABLE, "an outage", left=20.0)
 SOFT = Failure(UNAVAILABLE, "an outage", left=20.0, soft=True)
-OVER = Failure(UNAVAILABLE, "an outage", left=0.0, step=3)
+OVER = Failure(UNAVAILABLE, "an outage", left=0.0, soft=True, step=3)
 OUR_REJECTION = Failure(REJECTED, "a wrong password", left=800.0, proof="ours")
 THEIR_REJECTION = Failure(REJECTED, "a wrong password", left=800.0, proof="theirs")
 
@@ -142,7 +142,8 @@ DECISIONS = [
     # A value that is no token.
     ("rubbish", holding(Slot(b"rubbish", 999.0)), asking(), ("lead", None)),
     ("rubbish, led", holding(Slot(b"rubbish", 999.0), LED), asking(), ("wait", 12.0)),
-    ("somebody else's", holding(Slot(b'{"access_token": "x"}', 9.0)), asking(), ("adopt", "x", 0.0)),
+    ("somebody else's", holding(Slot(b'{"access_token": "x"}', 301.0)), asking(), ("adopt", "x", 0.0)),
+    ("somebody else's, due", holding(Slot(b'{"access_token": "x"}', 299.0)), asking(), ("lead", "x")),
 ]  # fmt: skip
 
 

@@ -399,8 +399,8 @@ def wrong_password(world: World) -> None:
     for _ in range(2):
         world.fails(CredentialsRejected, world.get, world.auth())
     assert world.turvo.token_requests == 1
-    world.environ |= world.turvo.environ
     assert world.auth().status().failure
+    world.environ |= world.turvo.environ
     assert world.get(world.auth()).ok
 
 

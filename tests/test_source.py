@@ -374,6 +374,40 @@ def test_64_threads_log_in_once(
         assert len(process.heard(Waited)) >= 63 and not process.heard(Adopted)
 
 
+class LateLeader(Room):
+    """Whoever puts a token comes back only when he is let go."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock=clock)
+        self.let_go = threading.Event()
+
+    def swap(self, seen: Snapshot, change: Change) -> bool:
+        done = super().swap(seen, change)
+        assert not change.wake or self.let_go.wait(LONG)
+        return done
+
+
+def test_a_thread_that_is_faster_than_its_leader_has_adopted_nothing(
+    endpoint: Endpoint, clock: Clock
+) -> None:
+    """The token is of our own login, whoever comes by it first."""
+    room = LateLeader(clock)
+    process = Process(endpoint, None, local=room)
+    endpoint.gate.clear()
+    leader = Call(process.get)
+    until(lambda: endpoint.logins)
+    waiter = Call(process.get)
+    until(lambda: room.waiting)
+    endpoint.gate.set()
+
+    assert waiter.result().access_token == "token-1"
+    assert process.status().origin in ("login", "store")
+    room.let_go.set()
+    leader.result()
+
+    assert not process.heard(Adopted)
+
+
 def test_a_due_token_is_renewed_by_one_of_64_threads_and_the_others_do_not_wait(
     endpoint: Endpoint, process: Process, clock: Clock
 ) -> None:
@@ -636,6 +670,24 @@ def test_a_due_token_is_renewed_at_the_next_step_after_an_outage(
     assert [when - begun for when in endpoint.times[4:]] == [0.0, 30.0]  # from the beginning
 
 
+def test_a_back_off_ahead_of_time_is_soft_though_the_server_named_a_shorter_one(
+    endpoint: Endpoint, fleet: list[Process], clock: Clock
+) -> None:
+    """``Retry-After: 1`` for minutes, then all is well, then the token ends: nobody is kept from logging in."""
+    for process in fleet:
+        process.get()
+    clock.sleep(42900.0)
+    begun = clock()
+    endpoint.down = OUTAGE._replace(retry_after=1.0)
+    poll(fleet, clock, 290)
+    endpoint.down = None
+
+    found = poll(fleet, clock, 30)
+
+    assert set(found) == {"token-1", "token-6"}
+    assert [when - begun for when in endpoint.times[1:]] == [0.0, 30.0, 90.0, 210.0, 300.0]
+
+
 @pytest.mark.parametrize("kind", [UNAVAILABLE, INVALID])
 def test_an_outage_is_everybodys_error_until_the_next_step(
     endpoint: Endpoint, fleet: list[Process], clock: Clock, kind: str
@@ -712,6 +764,19 @@ def test_a_rejection_is_remembered_where_the_store_forgets_it(
 
     assert len(endpoint.logins) == 1
     assert "not tried again for 97 s" in str(found[-1])
+
+
+def test_a_rejection_met_while_the_store_was_away_hides_no_token_that_it_has_later(
+    endpoint: Endpoint, shared: Shared, clock: Clock
+) -> None:
+    process = Process(endpoint, shared, "wrong")
+    shared.broken = ALL
+    poll([process], clock, 60)
+    shared.broken = set()
+    Process(endpoint, shared, "right").get()
+
+    assert process.get().access_token == "token-2"
+    assert endpoint.users == ["wrong", "right"]
 
 
 def test_a_rejection_learned_from_the_store_is_remembered_too(
@@ -962,6 +1027,20 @@ def test_status_tells_what_is_known_and_never_logs_in(
     clock.sleep(200.0)
     assert second.status() == TokenStatus(None, None, 0.0, "none", "<Shared>", False, None, None, 0.0)
     assert len(endpoint.logins) == 2
+
+
+def test_a_rejection_is_in_force_for_the_credentials_that_it_speaks_of_only(
+    endpoint: Endpoint, shared: Shared, clock: Clock
+) -> None:
+    """Whoever has mended the password is not told that it is wrong; whoever has not is, also without the store."""
+    wrong, right = Process(endpoint, shared, "wrong"), Process(endpoint, shared, "right")
+    poll([wrong], clock, 1)
+
+    assert right.status().failure is None
+    assert wrong.status().failure == REJECTION.why
+    shared.broken = ALL
+    assert wrong.status().failure == REJECTION.why
+    assert wrong.status().failure_seconds == pytest.approx(899.0, abs=1.0)
 
 
 def test_a_token_in_doubt_is_no_failure_in_force(endpoint: Endpoint, shared: Shared) -> None:

@@ -458,7 +458,7 @@ def test_an_existing_script_reads_our_token(redis_client: redis.Redis, redis_url
     assert 42900 < redis_client.ttl(PLAIN_KEY) <= 43200
 
 
-@pytest.mark.parametrize(("life", "buffer"), [(43200, 300.0), (1000, 100.0)])
+@pytest.mark.parametrize(("life", "buffer"), [(43200, 300.0), (1000, 300.0)])
 def test_we_read_the_token_of_an_existing_script(
     redis_client: redis.Redis, redis_url: str, life: int, buffer: float
 ) -> None:
@@ -723,6 +723,30 @@ def test_a_server_that_is_away_is_told_at_once_and_used_again_when_it_is_back(
         return True
 
     until(recovered)
+
+
+def test_an_answer_that_never_comes_to_a_client_without_timeouts_is_one_outage_only(
+    redis_server: RedisServer,
+) -> None:
+    """A thread waits for it for ever; the store does not."""
+    assert redis_server.port is not None
+    with (
+        Proxy(redis_server.port) as proxy,
+        redis.Redis(port=proxy.port, protocol=2, socket_timeout=None) as client,
+    ):
+        store = RedisStore(client, KEY)
+        write(store, TOKEN)
+        proxy.lose(b"EVAL", how="swallow")
+        with pytest.raises(StoreError, match=r"no answer within 1\.0 s"):
+            store.read()
+
+        def recovered() -> Snapshot | None:
+            try:
+                return store.read()
+            except StoreError:
+                return None
+
+        assert values(until(recovered)) == (TOKEN.value, None, None)
 
 
 PASSWORD = "redis-password-0001"

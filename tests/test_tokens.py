@@ -19,7 +19,7 @@ from turvo_session.tokens import Token
 
 SECRET = "3b_-secret-of-a-token"
 SECRETS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=60)
-SECONDS = st.floats(min_value=0.001, max_value=1e7)
+SECONDS = st.floats(min_value=0.001, max_value=tokens.LONGEST_LIFE)
 
 
 @pytest.mark.parametrize(
@@ -127,21 +127,22 @@ def test_a_token_survives_its_stored_form(secret: str, life: float, share: float
     ("more", "left", "buffer"),
     [
         ({}, 43000.0, 300.0),
-        ({}, 1000.0, 100.0),
-        ({"buffer": None}, 1000.0, 100.0),
-        ({"buffer": "a lot"}, 1000.0, 100.0),
-        ({"buffer": True}, 1000.0, 100.0),
-        ({"buffer": -5}, 1000.0, 100.0),
+        ({}, 1000.0, 300.0),
+        ({"buffer": None}, 1000.0, 300.0),
+        ({"buffer": "a lot"}, 1000.0, 300.0),
+        ({"buffer": True}, 1000.0, 300.0),
+        ({"buffer": -5}, 1000.0, 300.0),
         ({"buffer": 0}, 1000.0, 0.0),
         ({"buffer": "60"}, 1000.0, 60.0),
-        ({"expires_at": "1999-01-01T00:00:00"}, 1000.0, 100.0),
-        ({"expires_at": 17, "refresh_token": "x"}, 1000.0, 100.0),
+        ({"expires_at": "1999-01-01T00:00:00"}, 1000.0, 300.0),
+        ({"expires_at": 17, "refresh_token": "x"}, 1000.0, 300.0),
+        ({}, 100.0, 300.0),  # due: the first of us to meet it sees to another
     ],
 )
 def test_a_value_of_somebody_elses_script_is_a_token(
     more: dict[str, Any], left: float, buffer: float
 ) -> None:
-    """The life is that of the key, never ``expires_at``; where no buffer is told it is 300 s, at most a tenth."""
+    """The life is that of the key, never ``expires_at``; where no buffer is told it is 300 s."""
     value = json.dumps({"access_token": SECRET, **more}).encode()
 
     assert tokens.load(value, left, now=20.0) == Token(SECRET, 20.0, left, buffer)
@@ -171,6 +172,18 @@ def test_a_value_of_somebody_elses_script_is_a_token(
 )
 def test_what_is_no_token_is_none(value: bytes) -> None:
     assert tokens.load(value, 1000.0, 0.0) is None
+
+
+@pytest.mark.parametrize(("left", "buffer"), [(1e12, 300.0), (1e12, 1e15), (1000.0, 1e300)])
+def test_a_value_that_is_for_ever_is_a_token_and_can_be_stored_again(left: float, buffer: float) -> None:
+    """Whatever somebody wrote: no date of ours is beyond the calendar."""
+    value = json.dumps({"access_token": SECRET, "buffer": buffer}).encode()
+
+    token = tokens.load(value, left, now=20.0)
+
+    assert token is not None and token.access_token == SECRET
+    assert token.life <= tokens.LONGEST_LIFE
+    assert json.loads(tokens.dump(token, now=25.0))["access_token"] == SECRET
 
 
 @pytest.mark.parametrize("left", [0.0, -1.0, float("nan")])

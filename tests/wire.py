@@ -152,7 +152,7 @@ class _Handler(BaseHTTPRequestHandler):
         except OSError:
             site.hung_up.set()
 
-    do_GET = do_POST = do_PUT = _handle
+    do_GET = do_POST = do_PUT = do_CONNECT = _handle
 
     def log_message(self, format: str, *args: Any) -> None:
         """Says nothing."""

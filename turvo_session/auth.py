@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +12,11 @@ from requests import PreparedRequest, Response
 from requests.auth import AuthBase
 
 from . import settings
+from .errors import TurvoAuthError
 from .grant import PasswordGrant
 from .origin import same_origin
 from .renewal import Got
-from .replay import KEY_HEADER, guard_redirect, replay, rewound
+from .replay import KEY_HEADER, guard_redirect, replay, replayable, rewound
 from .source import TokenSource, TokenStatus
 from .tokens import Token
 
@@ -134,8 +135,8 @@ class TurvoAuth(AuthBase):
 
     def forget(self) -> None:
         """Drop the current token here and, if it is still the stored one, in the store."""
-        self._attachment = _NOTHING
         self._source.forget()
+        self._attachment = _NOTHING
 
     def status(self) -> TokenStatus:
         """Where the token came from, its fingerprint, its life, the store's health. Never logs in."""
@@ -184,22 +185,21 @@ class TurvoAuth(AuthBase):
     def _heal(self, attachment: _Attachment, response: Response, options: dict[str, Any]) -> Response:
         import tenacity
 
-        def answers() -> Iterator[Response]:
-            # A token that another process got may be as revoked as ours: after an outage of Redis a fleet
-            # can have two. Then once more; what came of a login of our own is the last word.
-            answer = response
-            doubtful: _Attachment | None = attachment
-            while True:
-                yield answer
-                if doubtful:
-                    answer, doubtful = self._once_more(doubtful, answer, options)
+        refused: _Attachment | None = attachment
 
-        conversation = answers()
+        def attempt() -> Response:
+            nonlocal response, refused
+            assert refused is not None
+            response, refused = self._once_more(refused, response, options)
+            return response
+
+        # A token that another process got may be as revoked as ours: after an outage of Redis a fleet can have
+        # two. Then once more; what came of a login of our own is the last word.
         healed: Response = tenacity.Retrying(
-            stop=tenacity.stop_after_attempt(3),
-            retry=tenacity.retry_if_result(_is_refused),
+            stop=tenacity.stop_after_attempt(2),
+            retry=tenacity.retry_if_result(lambda _: refused is not None),
             retry_error_callback=_last_answer,
-        )(conversation.__next__)
+        )(attempt)
         return healed
 
     def _once_more(
@@ -207,14 +207,16 @@ class TurvoAuth(AuthBase):
     ) -> tuple[Response, _Attachment | None]:
         """The answer to the request with another token; the same answer, where there can be none.
 
-        Beside it that token's attachment, if it was adopted.
+        Beside it that token's attachment, if it was adopted and refused as well.
         """
         from .events import Refused, Replayed
 
         self._tell(Refused(attachment.token.fingerprint))
         try:
             renewed = self._source.renew(attachment.token)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, TurvoAuthError) and not replayable(response.request):
+                return response, None
             response.close()  # nobody else can
             raise
         if renewed is None:
@@ -224,9 +226,11 @@ class TurvoAuth(AuthBase):
             return response, None
         again = replay(response, attachment.bearer, options)
         self._tell(Replayed(renewed.token.fingerprint, again.status_code))
-        if isinstance(renewed, Got) and not _is_refused(again):
+        if again.status_code == 401:
+            return again, None if isinstance(renewed, Got) else attachment
+        if isinstance(renewed, Got):
             self._source.prove(renewed.token)
-        return again, None if isinstance(renewed, Got) else attachment
+        return again, None
 
     def _tell(self, event: Event) -> None:
         from .events import tell
@@ -275,10 +279,6 @@ def _spent() -> Callable[..., Response]:
 
 def _no_hook(response: Response, *_: object, **__: object) -> Response:
     return response
-
-
-def _is_refused(response: Response) -> bool:
-    return response.status_code == 401
 
 
 def _last_answer(state: tenacity.RetryCallState) -> Response:

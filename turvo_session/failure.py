@@ -79,17 +79,16 @@ def back_off(failure: Failure, before: Failure | None, *, ahead: bool) -> Failur
     """``failure`` with the seconds that it binds, given the one ``before`` it in the store.
 
     Of a renewal ``ahead`` of time: 30 s, doubling, and *soft*. Otherwise 5 s, doubling to 60 s. Rejected
-    credentials: 15 minutes. Never less than the server's own ``Retry-After``.
+    credentials: 15 minutes. Never less than the server's own ``Retry-After``, and what goes beyond our own
+    pause because of that is not soft: the server does not want to be asked, whatever we have left.
     """
     if failure.kind == REJECTED:
         return failure._replace(left=LOCKOUT)
-    step = before.step + 1 if before and before.kind in (THROTTLED, UNAVAILABLE, INVALID) else 0
+    in_a_row = before and before.kind in (THROTTLED, UNAVAILABLE, INVALID) and before.soft is ahead
+    step = before.step + 1 if before and in_a_row else 0
     pause = min(30.0 * 2**step, 240.0) if ahead else min(5.0 * 2**step, 60.0)
-    return failure._replace(
-        left=max(pause, failure.retry_after or 0.0),
-        soft=ahead and failure.retry_after is None,
-        step=step,
-    )
+    asked = failure.retry_after or 0.0
+    return failure._replace(left=max(pause, asked), soft=ahead and asked <= pause, step=step)
 
 
 def dump(failure: Failure, seconds: float | None = None) -> Slot:

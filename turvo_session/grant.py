@@ -13,6 +13,7 @@ import logging
 import socket
 import threading
 import time
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from hashlib import scrypt
@@ -32,14 +33,12 @@ from .failure import INVALID, REJECTED, RETRY_AFTER_CAP, THROTTLED, UNAVAILABLE,
 if TYPE_CHECKING:
     import tenacity
 
-ATTEMPTS = 3
 BUDGET = 30.0
 """Seconds for all attempts of one login together."""
 ANSWER_CAP = 1 << 20
 """Bytes of an answer that are read: Turvo's are a few thousand."""
 UNKNOWN_LIFE = 3600.0
 """Seconds that a token is taken to live if the answer does not tell; RFC 6749 section 5.1 lets it."""
-LONGEST_LIFE = 30 * 86400.0
 PATIENT_WITH = 10.0
 """The longest ``Retry-After``, in seconds, that a login waits for by itself."""
 
@@ -89,12 +88,16 @@ class Credentials:
                 salt = bytes.fromhex(proof[:32])
             except ValueError:
                 return False
-            self._known = (proof, compare_digest(proof, self._proof(salt)))
+            made = self._proof(salt)
+            self._known = (proof, made != "" and compare_digest(proof, made))
         return self._known[1]
 
     def _proof(self, salt: bytes) -> str:
         whole = json.dumps([getattr(self, name) for name in self.__slots__[1:]]).encode()
-        return salt.hex() + scrypt(whole, salt=salt, n=1 << 14, r=8, p=1, dklen=32).hex()
+        try:
+            return salt.hex() + scrypt(whole, salt=salt, n=1 << 14, r=8, p=1, dklen=32).hex()
+        except ValueError:  # an OpenSSL without it (FIPS): each process then knows of its own rejection only
+            return ""
 
     def __repr__(self) -> str:
         return "<Credentials>"
@@ -104,7 +107,7 @@ class Credentials:
 
 
 class PasswordGrant:
-    """The login. ``timeout``: seconds to connect and to read; their sum bounds a whole attempt."""
+    """The login. ``timeout``: seconds to connect and to read; their sum, and 30 s, bound a whole attempt."""
 
     def __init__(
         self,
@@ -124,7 +127,7 @@ class PasswordGrant:
     @property
     def attempt(self) -> float:
         """Seconds that one attempt takes at most."""
-        return self._timeout[0] + self._timeout[1]
+        return min(self._timeout[0] + self._timeout[1], BUDGET)
 
     def __call__(self, attempts: int, extend: Callable[[float], None]) -> Grant | Failure:
         """Log in, in at most ``attempts`` attempts and 30 s.
@@ -140,7 +143,8 @@ class PasswordGrant:
             return BUDGET - (self._clock() - start)
 
         def attempt() -> Grant | Failure:
-            return self._attempt(min(self.attempt, left()))
+            # No time is left only to one that was stopped in the pause before, whose lease was extended.
+            return self._attempt(min(self.attempt, max(1.0, left())))
 
         def before_sleep(state: tenacity.RetryCallState) -> None:
             extend(state.upcoming_sleep)
@@ -247,7 +251,7 @@ def _granted(answered: str, fields: dict[str, Any], sent: float, received: float
     seconds = UNKNOWN_LIFE if life is None else tokens.number(life)
     if seconds is None:
         return Failure(INVALID, f"{answered} with an expires_in that is no number of seconds")
-    return Grant(secret, min(seconds, LONGEST_LIFE), sent, received)
+    return Grant(secret, min(seconds, tokens.LONGEST_LIFE), sent, received)
 
 
 def _seconds(retry_after: str | None) -> float | None:
@@ -286,6 +290,16 @@ def _names(error: Exception) -> str:
     return type(error).__name__ + (f" ({type(reason).__name__})" if reason else "")
 
 
+def _bounded(response: requests.Response) -> bytes:
+    """No more of the body than ``ANSWER_CAP``, unpacked or not: a few bytes can become as many as one likes."""
+    body = b""
+    while part := response.raw.read(ANSWER_CAP - len(body), decode_content=False):
+        body += part
+    if response.headers.get("Content-Encoding", "").lower() in ("gzip", "deflate"):  # though not asked for
+        return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body, ANSWER_CAP)
+    return body
+
+
 class _Guarded(HTTPAdapter):
     """Reads no more of an answer than ``ANSWER_CAP``, lets nobody follow a ``Location``, can be cut off."""
 
@@ -293,14 +307,18 @@ class _Guarded(HTTPAdapter):
         super().__init__()
         self._url = url
         self._sockets: list[socket.socket] = []
+        self._is_cut = False
 
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:  # type: ignore[override]
         # The OAuth library insists on https. Plain http is for loopback addresses alone, which is seen
         # to where the settings are read.
         request.url = self._url
+        request.headers["Accept-Encoding"] = "identity"
+        if self._url.startswith("http:"):
+            options["proxies"] = {}  # loopback: to a proxy the password would travel in clear
         response = super().send(request, **{**options, "stream": True})
         response.headers.pop("Location", None)
-        response._content = response.raw.read(ANSWER_CAP, decode_content=True)
+        response._content = _bounded(response)
         response._content_consumed = True
         response.encoding = "utf-8"  # else `.text`, which the OAuth library reads, guesses at length
         response.close()
@@ -318,6 +336,8 @@ class _Guarded(HTTPAdapter):
             def connect_and_tell() -> None:
                 connect()
                 self._sockets.append(connection.sock)
+                if self._is_cut:  # meanwhile: a password that is sent now may be one too many
+                    raise ConnectionAbortedError
 
             connection.connect = connect_and_tell
             return connection
@@ -326,7 +346,8 @@ class _Guarded(HTTPAdapter):
         return pool
 
     def cut(self) -> None:
-        """End whatever still reads from the server."""
+        """End whatever still reads from the server, or is about to write to it."""
+        self._is_cut = True
         for sock in self._sockets:
             with suppress(OSError):  # it may have ended by itself
                 sock.shutdown(socket.SHUT_RDWR)

@@ -53,7 +53,6 @@ class RedisStore:
         self._sealing = Sealing(ring, key) if ring.keys else None
         self._resume = -math.inf  # when to look after Redis again; -inf: it is in order
         self._pause = PAUSES[0]
-        self._probe: Running[Any] | None = None
 
     @classmethod
     def from_url(cls, url: str, key: str, *, encryption_keys: Iterable[str] | Keyring = ()) -> RedisStore:
@@ -144,14 +143,13 @@ class RedisStore:
         """The breaker: one timeout an outage, then none, and back in order by itself."""
         now = time.monotonic()
         if self._resume > -math.inf:
-            if now < self._resume or (self._probe and not self._probe.done):
+            if now < self._resume:
                 raise StoreError("out of order")
             self._resume, self._pause = now + self._pause, min(2 * self._pause, PAUSES[1])
             seconds = PROBE
         trouble = ""
-        self._probe = running = Running(lambda: self._watched(call))
         try:
-            return running.result(seconds)
+            return Running(lambda: self._watched(call)).result(seconds)
         except Overdue:
             trouble = f"no answer within {seconds:.1f} s"
         except Exception as error:  # noqa: BLE001 - redis has its errors in several trees; texts may tell

@@ -8,8 +8,10 @@ to one login by the same code as processes, and a store in trouble is a level th
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from os import urandom
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -93,7 +95,8 @@ class TokenSource:
         self._login = login
         self._expiry_buffer = expiry_buffer
         self._clock = clock
-        self._tell = tell
+        self._listener = tell
+        self._held = threading.local()
         self._rejection: tuple[Failure, float] | None = None
         self._refused: tuple[Token, ...] = ()
         levels = [_Level(self, local or MemoryStore(clock=clock), LOCAL_LEASE, 2 * PATIENCE)]
@@ -150,8 +153,8 @@ class TokenSource:
         now = self._clock()
         stored = seen and renewal.held(seen)
         token = self.current if self.current and now < self.current.end else stored
-        failure = failures.load(seen.failure) if seen else None
-        if failure and (failure.left <= 0 or not failure.why):
+        failure = (failures.load(seen.failure) if seen else None) or self._rejected()
+        if failure and (failure.left <= 0 or not failure.why or self._of_others(failure)):
             failure = None
         alone = len(self._levels) == 1
         return TokenStatus(
@@ -170,10 +173,11 @@ class TokenSource:
         def ask() -> Ask:
             return Ask(urandom(8).hex().encode(), refused, self._login.ours, bad=self._refused)
 
-        outcome = self._renew(self._levels, ask(), ())
-        if isinstance(outcome, Fail) and outcome.failure.soft:
-            # The due token that it speaks of is over by now, and so is the failure: ask in earnest.
+        with self._holding_back():
             outcome = self._renew(self._levels, ask(), ())
+            if isinstance(outcome, Fail) and outcome.failure.soft:
+                # The due token that it speaks of is over by now, and so is the failure: ask in earnest.
+                outcome = self._renew(self._levels, ask(), ())
         if isinstance(outcome, Fail):
             raise outcome.failure.error()
         if isinstance(outcome, Got | Adopt):
@@ -248,9 +252,8 @@ class TokenSource:
         from .events import LoggedIn, LoginFailed
 
         start = self._clock()
-        if self._rejection and start < self._rejection[1]:
-            failure, until = self._rejection
-            return Fail(failure._replace(left=until - start), noted=True)
+        if rejected := self._rejected():
+            return Fail(rejected, noted=True)
 
         def extend(seconds: float) -> None:
             for level in led:
@@ -260,11 +263,17 @@ class TokenSource:
         took = self._clock() - start
         if isinstance(result, Failure):
             self._tell(LoginFailed(result.why, took))
-            return self._remember(Fail(result))
+            outcome = self._remember(Fail(result))
+            if result.kind == REJECTED and len(led) < len(self._levels):
+                # The shared store is out of order. When it is back it may have a token for us, so that only
+                # ``_rejection`` is to remember for long: it keeps us from logging in, and from nothing else.
+                outcome = Fail(failures.back_off(result, None, ahead=False), noted=True)
+            return outcome
         known = [token for token in (self.current, ask.spare, ask.refused) if token]
         token = renewal.granted(result, known, self._expiry_buffer)
         reason = "refused" if ask.refused else "due" if ask.spare else "none"
         self._tell(LoggedIn(token.fingerprint, token.seconds_left(self._clock()), took, reason))
+        self._keep(Got(token))  # now: a thread that is faster than we are would take it for somebody else's
         return Got(token)
 
     def _remember(self, outcome: Outcome) -> Outcome:
@@ -272,10 +281,18 @@ class TokenSource:
         # the same account with another wrong password; what this process knows may not.
         if isinstance(outcome, Fail) and outcome.failure.kind == REJECTED:
             left = outcome.failure.left if outcome.noted else failures.LOCKOUT
-            until = self._clock() + left
-            if self._rejection is None or until > self._rejection[1]:
+            until, known = self._clock() + left, self._rejection
+            if known is None or until > known[1]:
                 self._rejection = (outcome.failure, until)
         return outcome
+
+    def _rejected(self) -> Failure | None:
+        """The rejection that this process knows of by itself, if it is in force."""
+        known, now = self._rejection, self._clock()
+        return known[0]._replace(left=known[1] - now) if known and now < known[1] else None
+
+    def _of_others(self, failure: Failure) -> bool:
+        return failure.kind == REJECTED and not self._login.ours(failure.proof) and not self._rejected()
 
     def _keep(self, outcome: Got | Adopt) -> None:
         token, before = outcome.token, self.current
@@ -288,6 +305,25 @@ class TokenSource:
             from .events import Adopted
 
             self._tell(Adopted(token.fingerprint, token.seconds_left(self._clock())))
+
+    def _tell(self, event: Event) -> None:
+        held = getattr(self._held, "events", None)
+        if held is None:
+            self._listener(event)
+        else:
+            held.append(event)
+
+    @contextmanager
+    def _holding_back(self) -> Iterator[None]:
+        """Tell nobody anything while we may hold a lease: a listener can take its time, or ask for a token."""
+        events: list[Event] = []
+        self._held.events = events
+        try:
+            yield
+        finally:
+            self._held.events = None
+            for event in events:
+                self._listener(event)
 
     def _stored(self) -> Token | None:
         try:

@@ -15,6 +15,8 @@ from hashlib import sha256
 from typing import Any, NoReturn
 
 DEFAULT_BUFFER = 300.0
+LONGEST_LIFE = 30 * 86400.0
+"""Seconds: whoever says that a token lives longer is not believed."""
 # RFC 6750 section 2.1 would allow fewer characters (b64token); Turvo's are opaque, and what is
 # visible and ASCII passes every HTTP stack unchanged. CR, LF, NUL and blanks do not.
 _USABLE = re.compile(r"[\x21-\x7e]{1,8192}").fullmatch
@@ -94,10 +96,11 @@ def load(value: bytes, left: float, now: float) -> Token | None:
     secret = fields.get("access_token")
     if not isinstance(secret, str) or not usable(secret) or not left > 0:
         return None
+    left = min(left, LONGEST_LIFE)
     buffer = number(fields.get("buffer"))
     if buffer is None:  # written by somebody else's script
-        buffer = min(DEFAULT_BUFFER, left / 10)
-    return Token(secret, now, left, buffer)
+        buffer = DEFAULT_BUFFER
+    return Token(secret, now, left, min(buffer, LONGEST_LIFE))
 
 
 def parse(value: bytes | str) -> dict[str, Any]:
