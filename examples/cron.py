@@ -1,6 +1,6 @@
 """A one-shot for cron: shipments due for delivery today or before, and not yet there. Exit code 1: it failed.
 
-*/15 * * * *  . /etc/turvo.env; python cron.py
+*/15 * * * *  set -a; . /etc/turvo.env; python cron.py
 """
 
 from __future__ import annotations

@@ -8,28 +8,28 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from turvo_session import TurvoAuth
+from turvo_session import Token, TurvoAuth
 
 auth = TurvoAuth.from_env()
 
 
-def headers() -> dict[str, str]:
-    """With httpx: ``httpx.get(url, headers=headers())``. Ask each time: it costs nothing while a token is good."""
-    return {
-        "Authorization": f"Bearer {auth.token().access_token}",
-        "x-api-key": os.environ["TURVO_API_KEY"],
-    }
+def headers(token: Token) -> dict[str, str]:
+    """With httpx: ``httpx.get(url, headers=headers(auth.token()))``."""
+    return {"Authorization": f"Bearer {token.access_token}", "x-api-key": os.environ["TURVO_API_KEY"]}
 
 
 def get(path: str) -> Any:
     url = auth.base_url + path
+    token = auth.token()  # ask each time: it costs nothing while a token is good
     try:
-        answer = urlopen(Request(url, headers=headers()), timeout=30)
+        answer = urlopen(Request(url, headers=headers(token)), timeout=30)
     except HTTPError as error:
         if error.code != 401:
             raise
-        auth.forget()  # what a requests session does by itself: another token, and once more
-        answer = urlopen(Request(url, headers=headers()), timeout=30)
+        # What a requests session does by itself: another token, and once more. Not so if somebody was faster.
+        if auth.token().access_token == token.access_token:
+            auth.forget()
+        answer = urlopen(Request(url, headers=headers(auth.token())), timeout=30)
     with answer:
         return json.load(answer)
 

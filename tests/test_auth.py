@@ -375,7 +375,7 @@ def test_a_session_shared_by_32_threads(turvo: FakeTurvo, session: requests.Sess
 def test_64_threads_at_a_cold_start_and_at_expiry_are_one_login_each(policy: Any) -> None:
     with FakeTurvo(policy=policy, token_life=1.0, login_seconds=0.1) as turvo:
         auth = TurvoAuth.from_env(turvo.environ)
-        url = f"{turvo.base_url}/shipments/forbidden"
+        url = f"{turvo.base_url}/shipments/list"
 
         def token() -> str:
             return auth.token().access_token

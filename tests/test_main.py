@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import redis
+from cryptography.fernet import Fernet
 from servers import RedisServer, free_port
 
 import turvo_session
@@ -235,7 +236,8 @@ def test_status_tells_the_failure_in_force_and_logs_in_no_more(
     run: Run, turvo: FakeTurvo, redis_url: str
 ) -> None:
     assert run("token", REDIS_URL=redis_url, TURVO_PASSWORD="mistyped").code == 3
-    told = rows(run("status", REDIS_URL=redis_url).out)["failure"]
+    told = rows(run("status", REDIS_URL=redis_url, TURVO_PASSWORD="mistyped").out)["failure"]
+    assert rows(run("status", REDIS_URL=redis_url).out)["failure"] == "none"  # of other credentials
     assert re.fullmatch(r"POST .* answered 400 invalid_grant; in force for 1[45] min \d+ s", told)
     assert turvo.token_requests == 1
 
@@ -244,7 +246,9 @@ def test_status_tells_that_redis_is_down_and_why(run: Run) -> None:
     result = run("status", REDIS_URL=f"redis://:redis-password@127.0.0.1:{free_port()}")
     assert result.code == 0
     assert "> NOT reachable; every process logs in for itself" in rows(result.out)["store"]
-    assert re.fullmatch(r"turvo-session: <RedisStore .*> is not reachable \(ConnectionError\)\n", result.err)
+    assert re.fullmatch(
+        r"turvo-session: <RedisStore .*> is not reachable \(ConnectionError\); check REDIS_URL\n", result.err
+    )
 
 
 # token, forget
@@ -278,10 +282,23 @@ def test_token_gives_a_hint_on_a_terminal_and_keeps_it_out_of_the_output(
 def test_forget_drops_the_token_for_all_who_share_it(run: Run, turvo: FakeTurvo, redis_url: str) -> None:
     run("token", REDIS_URL=redis_url)
     name = rows(run("status", REDIS_URL=redis_url).out)["token"].partition(",")[0]
-    assert run("forget", REDIS_URL=redis_url) == (0, f"token {name} is forgotten\n", "")
+    assert run("forget", REDIS_URL=redis_url) == (
+        0,
+        f"token {name} is forgotten; a process that runs uses it until it ends or Turvo refuses it\n",
+        "",
+    )
     assert rows(run("status", REDIS_URL=redis_url).out)["token"] == "none"
-    assert run("forget", REDIS_URL=redis_url) == (0, "there is no token\n", "")
+    assert run("forget", REDIS_URL=redis_url) == (0, "there is no token that can be read\n", "")
     assert turvo.logins == 1
+
+
+def test_a_token_that_cannot_be_read_is_told_of(run: Run, redis_url: str) -> None:
+    """Sealed, and the key is not there: to say that there is none would be wrong."""
+    key = Fernet.generate_key().decode()
+    assert run("token", REDIS_URL=redis_url, TURVO_TOKEN_ENCRYPTION_KEYS=key).code == 0
+    for command in ("status", "forget"):
+        result = run(command, REDIS_URL=redis_url, TURVO_TOKEN_ENCRYPTION_KEYS=None)
+        assert "sealed with other TURVO_TOKEN_ENCRYPTION_KEYS" in result.err
 
 
 def test_forget_fails_where_the_store_cannot_be_reached(run: Run) -> None:
@@ -407,8 +424,10 @@ def test_a_token_endpoint_that_is_something_else_is_code_1(run: Run, turvo: Fake
 
 
 def test_an_unreachable_host_is_code_1_and_one_line(run: Run) -> None:
-    result = run("get", f"http://127.0.0.1:{free_port()}/v1/shipments/list")
-    assert result == (1, "", "turvo-session: no answer from Turvo (ConnectionError)\n")
+    url = f"http://127.0.0.1:{free_port()}"
+    result = run("get", f"{url}/v1/shipments/list")
+    advice = "check TURVO_BASE_URL, the network, proxies"
+    assert result == (1, "", f"turvo-session: no answer from {url} (ConnectionError); {advice}\n")
 
 
 # Processes

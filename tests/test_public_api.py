@@ -64,7 +64,7 @@ PUBLIC = [
 
 METHODS = {
     "TurvoAuth": ["forget", "from_env", "stats", "status", "token"],
-    "TurvoSession": ["from_env", "records", "request"],
+    "TurvoSession": ["from_env", "records", "request", "send"],
     "Token": ["due", "end", "fingerprint", "seconds_left", "state"],
     "TokenStore": ["read", "swap", "wait"],
     "MemoryStore": ["read", "swap", "wait"],

@@ -629,7 +629,7 @@ def redis_wants_a_password(world: World) -> None:
 @path
 def redis_url_with_an_unknown_option(world: World) -> None:
     world.environ["REDIS_URL"] += f"?{world.redis_password}={world.redis_password}"
-    _trouble(world, "TypeError")
+    world.fails(SettingsError, world.auth)
 
 
 @path

@@ -35,6 +35,7 @@ def session(turvo: FakeTurvo) -> Iterator[TurvoSession]:
     [
         *("shipments/list", "/shipments/list", "/v1/shipments/list", "v1/shipments/list"),
         *("/shipments/list?next=https://evil.test/", "{base}/shipments/list", b"{base}/shipments/list"),
+        b"/shipments/list",
     ],
 )
 def test_a_path_is_joined_to_the_base_url_and_a_whole_url_is_left_alone(
@@ -157,6 +158,46 @@ def test_the_servers_retry_after_is_waited_for(turvo: FakeTurvo, session: TurvoS
 
     assert answer.ok
     assert time.monotonic() - start >= 0.95
+
+
+@pytest.mark.parametrize("wanted", ["31", "100000", "Fri, 31 Dec 2100 23:59:59 GMT"])
+def test_a_long_retry_after_is_left_to_the_caller(
+    turvo: FakeTurvo, session: TurvoSession, wanted: str
+) -> None:
+    """It gets the 429 at once, and can do something else meanwhile."""
+    turvo.throttle(wanted)
+
+    answer = session.get("/shipments/list")
+
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, wanted)
+    assert turvo.api_requests == 1
+
+
+@pytest.mark.parametrize("wanted", ["soon", "1.5", "-5", "", "9" * 5000], ids=lambda wanted: wanted[:5])
+def test_a_retry_after_that_is_none_is_as_good_as_none(
+    turvo: FakeTurvo, session: TurvoSession, wanted: str
+) -> None:
+    turvo.throttle(wanted)
+
+    assert session.get("/shipments/list").ok
+    assert turvo.api_requests == 2
+
+
+@pytest.mark.parametrize("timeout", [0.2, None], ids=["of the call", "of the session"])
+def test_a_read_timeout_is_the_callers_at_once(turvo: FakeTurvo, timeout: float | None) -> None:
+    """Four times the timeout would be none; and a prepared request has the session's as well."""
+    turvo.api_seconds = 5
+    with TurvoSession(TurvoAuth.from_env(turvo.environ), timeout=timeout or 0.2) as session:
+        session.auth.token()
+        prepared = session.prepare_request(requests.Request("GET", f"{turvo.base_url}/shipments/list"))
+        options: Any = {"timeout": timeout} if timeout else {}
+
+        with pytest.raises(requests.ReadTimeout):
+            session.send(prepared, **options)
+        with pytest.raises(requests.ReadTimeout):
+            session.get("/shipments/list", **options)
+
+    assert turvo.api_requests == 2
 
 
 def test_a_401_is_not_among_them_but_healed_by_the_auth(turvo: FakeTurvo, session: TurvoSession) -> None:
@@ -384,7 +425,44 @@ def test_what_is_no_turvo_answer_is_an_error_in_any_case(
     assert refused.value.response.status_code == 403
 
 
-@pytest.mark.parametrize("value", ['{"a": {}}', '"text"', "5", "true", "[1]", "[null]", '[{"id": 1}, "x"]'])
+@pytest.mark.parametrize(
+    ("path", "key", "there"),
+    [
+        ("/shipments/list", "shipment", "'shipments'"),
+        ("/shipments/900000001", "shipments", "'customerOrder', 'carrierOrder', 'globalRoute'"),
+    ],
+)
+def test_a_list_of_another_name_is_an_error_and_not_an_empty_one(
+    session: TurvoSession, path: str, key: str, there: str
+) -> None:
+    with pytest.raises(
+        TurvoResponseError, match=f"{path}: there is no list '{key}', but: {there}$"
+    ) as caught:
+        list(session.records(path, key))
+    assert caught.value.code == "key"
+
+
+def test_paging_that_is_none_is_an_error(turvo: FakeTurvo, session: TurvoSession) -> None:
+    turvo.fail_next(200, body=turvo_says("SUCCESS", shipments=[], pagination=["more"]))
+
+    with pytest.raises(TurvoResponseError, match="'pagination'"):
+        list(session.records("/shipments/list", "shipments"))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        '{"a": {}}',
+        '"text"',
+        "5",
+        "true",
+        "[1]",
+        "[null]",
+        '[{"id": 1}, "x"]',
+        '[{"id": [1]}]',
+        '[{"id": {}}]',
+    ],
+)
 def test_what_is_no_list_of_records_is_an_error(turvo: FakeTurvo, session: TurvoSession, value: str) -> None:
     turvo.fail_next(200, body=f'{{"Status": "SUCCESS", "details": {{"shipments": {value}}}}}')
 
@@ -410,6 +488,13 @@ def test_the_token_is_left_out_of_what_turvo_says(turvo: FakeTurvo, session: Tur
 
     assert (caught.value.message, caught.value.code) == ("token *** may not", "***")
     assert secret not in str(caught.value)
+
+
+def test_the_key_is_left_out_too(turvo: FakeTurvo, session: TurvoSession) -> None:
+    turvo.fail_next(403, body=turvo_says("ERROR", errorMessage=f"API key {turvo.api_key} is not enabled"))
+
+    with pytest.raises(TurvoResponseError, match=r"API key \*\*\* is not enabled"):
+        list(session.records("/shipments/list", "shipments"))
 
 
 def test_a_list_of_another_host_is_read_without_a_token(session: TurvoSession) -> None:

@@ -35,6 +35,14 @@ def complaint(**changed: Any) -> str:
 # The base URL
 
 
+def test_the_token_endpoint_is_no_base_url() -> None:
+    """Turvo's pages name it, and people paste it."""
+    for url in ("https://publicapi.turvo.com/v1/oauth/token", "https://publicapi.turvo.com/V1/OAuth/token/ "):
+        assert complaint(base_url=url).startswith(
+            "base_url is the token endpoint's; what is wanted is the part"
+        )
+
+
 @pytest.mark.parametrize(
     ("given", "normal"),
     [
@@ -47,6 +55,7 @@ def complaint(**changed: Any) -> str:
         ("https://publicapi.turvo.com:443", "https://publicapi.turvo.com/v1"),
         ("https://publicapi.turvo.com:8443/v1", "https://publicapi.turvo.com:8443/v1"),
         ("https://publicapi.turvo.com/v2", "https://publicapi.turvo.com/v2"),
+        ("https://publicapi.turvo.com/V1/", "https://publicapi.turvo.com/V1"),
         ("https://gateway.example/turvo/", "https://gateway.example/turvo/v1"),
         ("https://b\xfccher.example", "https://xn--bcher-kva.example/v1"),
         ("https://[2001:db8::1]/v1", "https://[2001:db8::1]/v1"),
@@ -218,6 +227,42 @@ def test_encryption_keys_are_separated_by_commas_and_may_be_none(keys: str) -> N
     environ = {**ENVIRON, "REDIS_URL": "redis://127.0.0.1:1/0", "TURVO_TOKEN_ENCRYPTION_KEYS": keys}
 
     assert TurvoAuth.from_env(environ).base_url
+
+
+@pytest.mark.parametrize("name", settings.STORE_VARIABLES)
+@pytest.mark.parametrize("value", [5, b"bytes", None], ids=repr)
+def test_a_variable_that_is_no_text_is_told_by_name(name: str, value: Any) -> None:
+    """``environ`` may be any mapping."""
+    with pytest.raises(SettingsError, match=f"^{name} is no text$"):
+        TurvoAuth.from_env({**ENVIRON, "REDIS_URL": "redis://127.0.0.1:1/0", name: value})
+
+
+@pytest.mark.parametrize(
+    "keys", ["junk", f"{Fernet.generate_key().decode()},junk"], ids=["one", "the second"]
+)
+def test_encryption_keys_are_checked_also_where_there_is_nothing_to_seal(keys: str) -> None:
+    for overrides in ({}, {"store": MemoryStore()}):
+        with pytest.raises(SettingsError, match="TURVO_TOKEN_ENCRYPTION_KEYS: number . is no Fernet key"):
+            TurvoAuth.from_env({**ENVIRON, "TURVO_TOKEN_ENCRYPTION_KEYS": keys}, **overrides)
+
+
+def test_encryption_keys_are_not_left_out_by_a_store_of_ones_own() -> None:
+    """Else the token would be in Redis in clear, and nobody told."""
+    key = Fernet.generate_key().decode()
+    environ = {**ENVIRON, "TURVO_TOKEN_ENCRYPTION_KEYS": key}
+    client = redis.Redis(port=1)
+
+    with pytest.raises(SettingsError, match="TURVO_TOKEN_ENCRYPTION_KEYS is set, but .* encryption_keys="):
+        TurvoAuth.from_env(environ, store=RedisStore(client, "key"))
+    for store in (RedisStore(client, "key", encryption_keys=[key]), MemoryStore(), None):
+        TurvoAuth.from_env(environ, store=store)
+
+
+@pytest.mark.parametrize("store", ["redis://127.0.0.1:1/0", redis.Redis(port=1), object()], ids=range(3))
+def test_a_store_that_is_none_is_told_at_once(store: Any) -> None:
+    assert complaint(store=store) == "store is no TokenStore; RedisStore.from_url(url, key) makes one"
+    with pytest.raises(SettingsError, match="store is no TokenStore"):
+        TurvoAuth.from_env(ENVIRON, store=store)
 
 
 def test_a_username_that_is_no_utf_8_is_a_username() -> None:

@@ -786,6 +786,10 @@ def test_a_full_server_is_read_and_not_written_to(redis_server: RedisServer) -> 
         f"redis://:{PASSWORD}@localhost:70000000",
         f"redis://:{PASSWORD}@[::1",
         f"redis://:{PASSWORD}@localhost/0?socket_timeout=soon",
+        f"redis://:{PASSWORD}@localhost/turvo",
+        f"redis://:{PASSWORD}@localhost/0?timeout=3",
+        f"redis://:{PASSWORD}@localhost/0?ssl_cert_reqs=none",
+        f"rediss://:{PASSWORD}@localhost/0?ssl_cert_reqs={PASSWORD}",
     ],
 )
 def test_a_url_that_is_none_is_told_without_it(url: str) -> None:
@@ -793,6 +797,12 @@ def test_a_url_that_is_none_is_told_without_it(url: str) -> None:
         RedisStore.from_url(url, KEY)
 
     assert PASSWORD not in f"{caught.value!r} {caught.value.__context__!r} {caught.value.__cause__!r}"
+
+
+def test_what_is_no_client_is_told_at_once() -> None:
+    for client in ("redis://localhost", None):
+        with pytest.raises(SettingsError, match="RedisStore.from_url takes a URL"):
+            RedisStore(client, KEY)  # type: ignore[arg-type]
 
 
 def test_what_is_given_to_a_script_does_not_show_and_does_not_pickle() -> None:

@@ -6,7 +6,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import requests
@@ -222,7 +222,28 @@ def test_lists_are_filtered(timed: FakeTurvo, wire: requests.Session) -> None:
     assert found(**{"created[lte]": middle, "status[eq]": EN_ROUTE}) == [
         row for row in en_route if row["created"] <= middle
     ]
-    assert found(**{"sortBy": "updated", "unknown[eq]": "x", "status[like]": "x"}) == everything
+    assert found(sortBy="updated") == everything
+    assert found(**{"customerId[eq]": "7000001"}) == everything
+    assert found(**{"customerId[eq]": "7000002"}) == []
+    soon = timed._delivery(6)  # as its detail tells
+    assert everything[6] in found(**{"deliveryDate[lte]": soon, "pickupDate[lte]": everything[6]["created"]})
+    assert everything[6] not in found(**{"deliveryDate[lte]": everything[6]["created"]})
+
+
+@pytest.mark.parametrize(
+    "query",
+    [{"unknown[eq]": "x"}, {"status[in]": "2105"}, {"start": "x"}, {"pageSize": "many"}, {"start": "-5"}],
+    ids=repr,
+)
+def test_a_query_that_is_none_is_an_error(
+    turvo: FakeTurvo, wire: requests.Session, query: dict[str, str]
+) -> None:
+    """A mistyped filter would pass all rows; here a test finds it."""
+    answer = get(turvo, wire, **query)
+
+    assert (answer["Status"], answer["details"]["errorCode"]) == ("ERROR", "400")
+    assert next(iter(query)) in answer["details"]["errorMessage"]
+    assert turvo.requests[-1].status == 400
 
 
 def test_a_shipment_has_what_a_list_lacks(timed: FakeTurvo, wire: requests.Session) -> None:
@@ -240,7 +261,13 @@ def test_a_shipment_has_what_a_list_lacks(timed: FakeTurvo, wire: requests.Sessi
     assert detail["carrierOrder"][1]["drivers"][0]["phone"]["number"].startswith("555-01")
 
 
-@pytest.mark.parametrize("path", ["/shipments/900000061", "/shipments/900000000", "/nothing", "/locations/1"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/shipments/900000061", "/shipments/900000000", "/nothing", "/locations/1"),
+        *("/shipments", "/shipments/lists", "/shipments/list/", "/shipmentsX", "/../v2/shipments/list"),
+    ],
+)
 def test_what_there_is_not_is_an_error_of_turvos_own_kind(
     turvo: FakeTurvo, wire: requests.Session, path: str
 ) -> None:
@@ -374,6 +401,14 @@ def test_the_next_requests_fail_as_told_and_no_more(turvo: FakeTurvo, wire: requ
     assert [answer.status_code for answer in answers] == [418, 418, 403]
     assert (answers[0].text, answers[0].headers["X-Pot"]) == ("tea", "1")
     assert [login(turvo, wire).status_code for _ in range(2)] == [500, 200]
+
+
+def test_a_lever_that_is_none_is_an_error_at_once(turvo: FakeTurvo) -> None:
+    for odd in ({"times": 0}, {"times": float("nan")}, {"body": {"Status": "ERROR"}}, {"headers": ["x"]}):
+        with pytest.raises((TypeError, ValueError)):
+            turvo.fail_next(503, **cast(Any, odd))
+    turvo.fail_next(503, headers={"Retry-After": "1"})
+    assert requests.get(turvo.base_url, timeout=10).headers["Retry-After"] == "1"
 
 
 def test_levers_are_pulled_in_order_and_taken_back(turvo: FakeTurvo, wire: requests.Session) -> None:

@@ -24,8 +24,9 @@ import requests
 from . import __version__, settings
 from .auth import TurvoAuth
 from .errors import CredentialsRejected, SettingsError, TurvoResponseError
-from .events import Event, StoreFailed
-from .session import TurvoSession, without_token
+from .events import Event, StoreFailed, ValueUnusable
+from .origin import origin
+from .session import TurvoSession, without_secrets
 from .source import TokenStatus
 
 _VARIABLES = (*settings.VARIABLES.values(), *settings.STORE_VARIABLES)
@@ -49,6 +50,7 @@ exit codes:
   1    Turvo answered with an error, or Turvo, Redis or the network could not be reached
   2    the command line or the settings are wrong
   3    Turvo rejected the credentials: mend them first, it locks an account after ten tries
+       (without REDIS_URL nothing keeps a loop of commands from making them)
   130  ended by Ctrl-C (143: by SIGTERM; 141: whoever read the output stopped reading)
 """
 
@@ -68,7 +70,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except (requests.ConnectionError, requests.Timeout) as error:  # the text is of the insides of urllib3
-        _say(f"no answer from Turvo ({type(error).__name__})")
+        where = origin(str(error.request.url)) if error.request else None
+        server = "{}://{}:{}".format(*where) if where else "Turvo"
+        _say(f"no answer from {server} ({type(error).__name__}); check TURVO_BASE_URL, the network, proxies")
         return 1
     except OSError as error:  # every error of requests is one, and therefore every one of ours
         _say(str(error))
@@ -103,8 +107,12 @@ def _forget(_: argparse.Namespace) -> int:
     token = auth.status().fingerprint
     auth.forget()
     if auth.stats.store_errors:
-        raise OSError("the token may still be there")
-    print(f"token {token} is forgotten" if token else "there is no token")
+        raise OSError("the token may still be there; check REDIS_URL")
+    print(
+        f"token {token} is forgotten; a process that runs uses it until it ends or Turvo refuses it"
+        if token
+        else "there is no token that can be read"
+    )
     return 0
 
 
@@ -128,7 +136,8 @@ def _sandbox(args: argparse.Namespace) -> int:
         _say(f"a local Turvo is at {turvo.base_url} until Ctrl-C. In another terminal:")
         print("unset", *(name for name in _VARIABLES if name not in turvo.environ))
         for name, value in turvo.environ.items():
-            print(f"export {name}={shlex.quote(value)}", flush=True)
+            print(f"export {name}={shlex.quote(value)}")
+        print('export NO_PROXY="127.0.0.1${NO_PROXY:+,$NO_PROXY}"', flush=True)
         while True:
             time.sleep(0.5)  # a signal that comes just before a sleep waits for its end
 
@@ -168,7 +177,7 @@ def _checked(response: requests.Response) -> Any:
     said = _details(answer).get("errorMessage") or fields.get("message")
     text = "without a message" if fields else "without JSON"
     if isinstance(said, str):
-        text = repr(without_token(said, response))
+        text = repr(without_secrets(said, response))
     raise TurvoResponseError(f"{response.url} answered {response.status_code} {text}")
 
 
@@ -183,7 +192,9 @@ def _auth() -> TurvoAuth:
 
 def _warn(event: Event) -> None:
     if isinstance(event, StoreFailed):
-        _say(f"{event.store} is not reachable ({event.why})")
+        _say(f"{event.store} is not reachable ({event.why}); check REDIS_URL")
+    if isinstance(event, ValueUnusable):
+        _say(f"{event.store} holds what is no token, or sealed with other TURVO_TOKEN_ENCRYPTION_KEYS")
 
 
 def _say(text: str) -> None:
@@ -228,7 +239,7 @@ def _pair(text: str) -> tuple[str, str]:
 _COMMANDS = {
     "status": (_status, "What is set, where the token is and how long it lives. Never logs in."),
     "token": (_token, "Print the token and nothing else, after a login if need be."),
-    "forget": (_forget, "Drop the token, for all who share it."),
+    "forget": (_forget, "Drop the token from where it is shared; processes that have it go on with it."),
     "get": (_get, "Print what Turvo answers to a GET, as JSON."),
     "sandbox": (_sandbox, "Run a local Turvo with invented shipments, until Ctrl-C."),
 }

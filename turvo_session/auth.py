@@ -73,7 +73,15 @@ class TurvoAuth(AuthBase):
         on_event: Listener | None = None,
     ) -> None:
         given = settings.Settings(
-            base_url, api_key, username, password, client_id, client_secret, expiry_buffer, token_timeout
+            base_url,
+            api_key,
+            username,
+            password,
+            client_id,
+            client_secret,
+            expiry_buffer,
+            token_timeout,
+            store,
         )
         del base_url, api_key, username, password, client_id, client_secret  # tracebacks show locals
         del expiry_buffer, token_timeout

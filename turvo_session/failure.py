@@ -62,8 +62,8 @@ class Failure(NamedTuple):
         if self.kind == REJECTED:
             return CredentialsRejected(
                 f"{self.why}. Check TURVO_USERNAME, TURVO_PASSWORD, TURVO_API_KEY and, if set, "
-                f"TURVO_CLIENT_ID and TURVO_CLIENT_SECRET. The same credentials are not tried again "
-                f"for {again}, since Turvo locks an account after ten wrong passwords; "
+                f"TURVO_CLIENT_ID and TURVO_CLIENT_SECRET. No process that shares this token tries the same "
+                f"credentials again for {again}, since Turvo locks an account after ten wrong passwords; "
                 f"changed ones are tried at once."
             )
         if self.kind == INVALID:
@@ -71,7 +71,9 @@ class Failure(NamedTuple):
                 f"{self.why}. Check TURVO_BASE_URL; if it is right, tell Turvo. Next try in {again}."
             )
         return TokenEndpointUnavailable(
-            f"{self.why}. Nobody who shares this token asks again for {again}.", retry_after=self.left
+            f"{self.why}. Nobody who shares this token asks again for {again}. If it lasts, check "
+            f"TURVO_BASE_URL, the network and its proxies.",
+            retry_after=self.left,
         )
 
 

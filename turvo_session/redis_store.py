@@ -8,11 +8,13 @@ read there; its companions, in the same hash slot, hold the lease, the last fail
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from urllib.parse import urlsplit
 
 from .deadline import Overdue, Running
 from .errors import SettingsError
@@ -37,7 +39,8 @@ _SCRIPTS: dict[str, str] = {}
 class RedisStore:
     """Holds the token at ``key``, through ``client`` (``Redis``, a Sentinel's ``master_for``, ``RedisCluster``).
 
-    Trouble of any kind is a ``StoreError`` within a second, and then at once until Redis is back.
+    Trouble of any kind is a ``StoreError`` within a second, and then at once until Redis is back; one who
+    waits for another's login notices when that one's lease is over. Give the client timeouts of its own.
     ``encryption_keys``: Fernet keys (extra ``encryption``); the first one writes, all of them read.
     Raises ``SettingsError`` for keys that are none.
     """
@@ -46,6 +49,8 @@ class RedisStore:
         self, client: Redis | RedisCluster, key: str, *, encryption_keys: Iterable[str] | Keyring = ()
     ) -> None:
         ring = Keyring(encryption_keys)
+        if not hasattr(client, "execute_command"):
+            raise SettingsError("RedisStore takes a client of redis-py; RedisStore.from_url takes a URL")
         self._client: Any = client
         del encryption_keys, client  # tracebacks show locals
         self._key = key
@@ -59,24 +64,14 @@ class RedisStore:
         """A store at ``redis://``, ``rediss://`` or ``unix://``. Raises ``SettingsError`` for another URL."""
         ring = Keyring(encryption_keys)
         del encryption_keys  # tracebacks show locals
-        from redis import Redis
-        from redis.backoff import NoBackoff
-        from redis.retry import Retry
-
         client = None
         try:
             with suppress(Exception):  # its text can hold a part of the password
-                client = Redis.from_url(
-                    url,
-                    protocol=2,  # servers older than 6 know no HELLO
-                    retry=Retry(NoBackoff(), 0),
-                    socket_timeout=PATIENCE / 2,
-                    socket_connect_timeout=PATIENCE / 2,
-                )
+                client = _client(url)
             if client is None:
                 raise SettingsError(
                     "REDIS_URL is no URL such as redis://[user:password@]host:6379/0, rediss://... "
-                    "or unix:///path"
+                    "or unix:///path, or has an option that redis-py does not know"
                 )
             return cls(client, key, encryption_keys=ring)
         finally:
@@ -164,6 +159,27 @@ class RedisStore:
         if self._resume > -math.inf and time.monotonic() - start < PATIENCE:
             self._resume, self._pause = -math.inf, PAUSES[0]
         return result
+
+
+def _client(url: str) -> Any:
+    """A client for ``url``. Raises something if it is none; ``redis`` alone would notice when it connects."""
+    from redis import Redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    parts = urlsplit(url)
+    if parts.scheme != "unix" and not re.fullmatch(r"/?\d*", parts.path):
+        raise ValueError  # redis would take the number of the database to be 0
+    client = Redis.from_url(
+        url,
+        protocol=2,  # servers older than 6 know no HELLO
+        retry=Retry(NoBackoff(), 0),
+        socket_timeout=PATIENCE / 2,
+        socket_connect_timeout=PATIENCE / 2,
+    )
+    pool = client.connection_pool
+    pool.connection_class(**pool.connection_kwargs)  # without connecting
+    return client
 
 
 class _Arguments(list[str | bytes | int]):

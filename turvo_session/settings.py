@@ -19,6 +19,7 @@ from . import tokens
 from .errors import SettingsError
 from .grant import Credentials
 from .origin import is_loopback, origin
+from .store import TokenStore
 
 DEFAULT_BASE_URL = "https://publicapi.turvo.com/v1"
 
@@ -37,7 +38,7 @@ _DEFAULT_PORT = re.compile(r"\A(?:(https://[^/]+):443|(http://[^/]+):80)(?=/|\Z)
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Settings:
-    """The arguments of a ``TurvoAuth``, the store aside."""
+    """The arguments of a ``TurvoAuth``."""
 
     base_url: str = ""
     api_key: str = ""
@@ -47,6 +48,7 @@ class Settings:
     client_secret: str = "secret"
     expiry_buffer: float = 300.0
     token_timeout: tuple[float, float] = (3.05, 10.0)
+    store: object = None
 
     def check(self) -> None:
         """Raise ``SettingsError`` that names every argument that is missing or wrong."""
@@ -71,6 +73,8 @@ class Settings:
             and all(_seconds(part, least=0.001) for part in self.token_timeout)
         ):
             found.append("token_timeout is no pair of seconds, to connect and to read, both above 0")
+        if self.store is not None and not isinstance(self.store, TokenStore):
+            found.append("store is no TokenStore; RedisStore.from_url(url, key) makes one")
         return found
 
     @property
@@ -128,25 +132,44 @@ def read(environ: Mapping[str, str], overrides: Mapping[str, Any]) -> Given:
     known = {field.name for field in fields(Settings)}
     settings = Settings(**{name: value for name, value in arguments.items() if name in known})
     trouble = settings.problems({name: var for name, var in VARIABLES.items() if name not in overrides})
-    url = environ.get("REDIS_URL")
-    if url and "store" not in overrides:
-        from .redis_store import RedisStore
-        from .sealing import Keyring, Sealing
+    odd = [name for name in STORE_VARIABLES if not isinstance(environ.get(name, ""), str)]
+    if odd:
+        trouble += [f"{name} is no text" for name in odd]
+    else:
+        _read_store(environ, arguments, trouble, "" if trouble else settings.token_key)
+    return Given(arguments, trouble)
 
-        key = environ.get("TURVO_TOKEN_KEY") or ("" if trouble else settings.token_key)
-        sealed = [part.strip() for part in environ.get("TURVO_TOKEN_ENCRYPTION_KEYS", "").split(",")]
-        ring = Keyring(part for part in sealed if part)
-        try:
-            if ring.keys:
-                Sealing(ring, key)
-        except SettingsError as error:
-            trouble.append(str(error))
-            ring = Keyring(())  # the URL may be wrong as well
+
+def _read_store(
+    environ: Mapping[str, str], arguments: dict[str, Any], trouble: list[str], token_key: str
+) -> None:
+    """Put the store of the environment into the ``arguments``, unless they have one, or add to the ``trouble``."""
+    url, keys = environ.get("REDIS_URL"), environ.get("TURVO_TOKEN_ENCRYPTION_KEYS")
+    if not (url or keys):
+        return
+    from .redis_store import RedisStore
+    from .sealing import Keyring, Sealing
+
+    key = environ.get("TURVO_TOKEN_KEY") or token_key
+    ring = Keyring(part.strip() for part in (keys or "").split(",") if part.strip())
+    try:
+        if ring.keys:
+            Sealing(ring, key)
+    except SettingsError as error:
+        trouble.append(str(error))
+        ring = Keyring(())  # the URL may be wrong as well
+    if "store" in arguments:
+        store = arguments["store"]
+        if ring.keys and isinstance(store, RedisStore) and not store._sealing:
+            trouble.append(
+                "TURVO_TOKEN_ENCRYPTION_KEYS is set, but the store that was given seals nothing; "
+                "make it with RedisStore(..., encryption_keys=...)"
+            )
+    elif url:
         try:
             arguments["store"] = RedisStore.from_url(url, key, encryption_keys=ring)
         except SettingsError as error:
             trouble.append(str(error))
-    return Given(arguments, trouble)
 
 
 def _report(problems: list[str]) -> None:
@@ -162,6 +185,8 @@ def _complaints(base_url: str) -> list[str]:
         parts = None
     if parts is None or re.search(r"[?#@\\]", base_url):
         return [f"is no plain https URL such as {DEFAULT_BASE_URL}"]
+    if base_url.rstrip("/ ").lower().endswith("/oauth/token"):
+        return [f"is the token endpoint's; what is wanted is the part before it, such as {DEFAULT_BASE_URL}"]
     if parts[0] == "http" and not is_loopback(parts[1]):
         return ["starts with http: the token would travel in clear; only loopback addresses may"]
     return []
@@ -171,7 +196,7 @@ def _normal(base_url: str) -> str:
     request = PreparedRequest()
     request.prepare_url(base_url.strip(), None)
     url = _DEFAULT_PORT.sub(r"\1\2", (request.url or "").rstrip("/"))
-    return url if re.search(r"/v\d+\Z", url) else f"{url}/v1"
+    return url if re.search(r"/v\d+\Z", url, re.IGNORECASE) else f"{url}/v1"
 
 
 def _seconds(value: object, *, least: float) -> bool:

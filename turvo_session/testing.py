@@ -18,12 +18,13 @@ purpose, and it tells what it saw. Everything it invents follows from ``seed``.
 from __future__ import annotations
 
 import json
+import re
 import socket
 import threading
 import time
 from bisect import bisect
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -51,6 +52,23 @@ _WAY = (
 _SHIPPERS = ("Northfield Foods", "Acme Paper", "Harbor Steel", "Prairie Mills", "Blue Ridge Dairy")
 _CARRIERS = ("Redline Freight", "Summit Haulers", "Lakeshore Trucking", "Old Mill Transport")
 _CITIES = ("Chicago, IL", "Dallas, TX", "Atlanta, GA", "Denver, CO", "Columbus, OH", "Fresno, CA")
+
+# What lists can be filtered by (Turvo's own list), and how; here all but these is an error, so that a
+# mistyped filter, which would pass all rows, is found by a test.
+_FILTERS = {
+    "status": ("eq",),
+    "updated": ("gte",),
+    "created": ("gte", "lte"),
+    "pickupDate": ("gte", "lte"),
+    "deliveryDate": ("gte", "lte"),
+    "customId": ("eq",),
+    "customerId": ("eq",),
+}
+_TESTS: dict[str, Callable[[str, str], bool]] = {
+    "eq": str.__eq__,
+    "gte": str.__ge__,
+    "lte": str.__le__,
+}
 
 Where = Literal["token", "api"]
 
@@ -200,11 +218,14 @@ class FakeTurvo:
         times: float = 1,
         path: str = "",
         body: bytes | str = b"",
-        headers: Iterable[tuple[str, str]] = (),
+        headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
     ) -> None:
         """Answer the next ``times`` requests with ``status``; ``path``: those whose path contains it."""
-        raw = body.encode() if isinstance(body, str) else body
-        self._pull(_Lever(where, path, times, _Answer(status, raw, tuple(headers))))
+        raw = body.encode() if isinstance(body, str) else bytes(body)
+        pairs = headers.items() if isinstance(headers, Mapping) else headers
+        self._pull(
+            _Lever(where, path, times, _Answer(status, raw, tuple((name, value) for name, value in pairs)))
+        )
 
     def throttle(self, retry_after: str, *, where: Where = "api", times: float = 1) -> None:
         """Answer 429 with this ``Retry-After`` (seconds, a date, or junk)."""
@@ -227,6 +248,8 @@ class FakeTurvo:
             self._levers.clear()
 
     def _pull(self, lever: _Lever) -> None:
+        if not lever.times >= 1:
+            raise ValueError(f"times: {lever.times} is less than once")
         with self._lock:
             self._levers.append(lever)
 
@@ -235,7 +258,7 @@ class FakeTurvo:
     def _answer(self, method: str, url: str, headers: dict[str, str], body: bytes) -> _Answer | None:
         parts = urlsplit(url)
         query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
-        where: Where = "token" if parts.path.endswith("/oauth/token") else "api"
+        where: Where = "token" if parts.path == "/v1/oauth/token" else "api"
         with self._lock:  # once it is counted, it takes what it takes
             seconds = self.login_seconds if where == "token" else self.api_seconds
             self._counts[where] += 1
@@ -267,6 +290,8 @@ class FakeTurvo:
         headers: dict[str, str],
         body: bytes,
     ) -> _Answer:
+        if not path.startswith("/v1/"):
+            return _error(404, f"no resource at {path}; all of them are below /v1")
         if headers.get("x-api-key") != self.api_key:
             return _Answer.of(403, {"message": "Forbidden"})
         if where == "token":
@@ -276,12 +301,12 @@ class FakeTurvo:
             self._counts["refused"] += 1
             text = f"Access token expired: {token}"  # Spring's own text holds the token
             return _Answer.of(401, {"error": "invalid_token", "error_description": text})
-        if path == "/v1/shipments/list" and method == "GET":
-            return _Answer.of(200, self._page(query))
-        last = path.rpartition("/")[2]
-        if path.startswith("/v1/shipments/") and method == "GET" and last.isdecimal():
+        parent, _, last = path.rpartition("/")
+        if parent == "/v1/shipments" and method == "GET" and last == "list":
+            return self._page(query)
+        if parent == "/v1/shipments" and method == "GET" and last.isdecimal():
             return self._detail(int(last) - 900_000_000)
-        if path.startswith("/v1/shipments"):
+        if "/v1/shipments" in (path, parent) and method != "GET":
             return _Answer.of(200, {"Status": "SUCCESS", "details": {"received": len(body)}})
         return _error(404, f"no resource at {path}")
 
@@ -292,7 +317,7 @@ class FakeTurvo:
             expected = ("password", "publicapi", "secret", "read+trust+write", "business")
             names = ("grant_type", "client_id", "client_secret", "scope", "type")
             complete = tuple(asked[name] for name in names) == expected
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             complete = False
         if method != "POST" or not complete:
             return _Answer.of(400, {"error": "invalid_request"})
@@ -337,10 +362,15 @@ class FakeTurvo:
 
     # The shipments
 
-    def _page(self, query: dict[str, str]) -> dict[str, Any]:
-        rows = [row for row in map(self._row, range(self._shipments)) if _matches(row, query)]
-        start = int(query.get("start", 0))
-        size = max(1, min(int(query.get("pageSize", PAGE_CAP)), PAGE_CAP))
+    def _page(self, query: dict[str, str]) -> _Answer:
+        try:
+            tests = [_test(name, wanted) for name, wanted in query.items() if "[" in name]
+            start, size = _whole(query, "start", 0), _whole(query, "pageSize", PAGE_CAP)
+        except ValueError as error:
+            return _error(400, f"Invalid query: {error}")
+        size = max(1, min(size, PAGE_CAP))
+        facts = ((self._row(index), self._delivery(index)) for index in range(self._shipments))
+        rows = [row for row, delivery in facts if all(test(_values(row, delivery)) for test in tests)]
         page = rows[start : start + size]
         paging = {
             "start": start + len(page),
@@ -352,7 +382,7 @@ class FakeTurvo:
         details: dict[str, Any] = {"pagination": paging}
         if page:
             details["shipments"] = page
-        return {"Status": "SUCCESS", "details": details}
+        return _Answer.of(200, {"Status": "SUCCESS", "details": details})
 
     def _detail(self, number: int) -> _Answer:
         if not 1 <= number <= self._shipments:
@@ -361,16 +391,19 @@ class FakeTurvo:
         random = Random(f"{self._seed}:{number}:detail")
         origin, destination = random.sample(_CITIES, 2)
         done = int(row["status"]["code"]["key"]) > int(EN_ROUTE)
-        arrival = self._moment(self._hours() + random.uniform(1, 30))
         row["globalRoute"] = [
             _stop("1500", "Pickup", origin, row["created"], done or row["status"]["code"]["key"] == EN_ROUTE),
-            _stop("1501", "Delivery", destination, arrival, done),
+            _stop("1501", "Delivery", destination, self._delivery(number - 1), done),
         ]
         phone = {"number": f"555-01{random.randrange(100):02d}", "isPrimary": True}
         row["carrierOrder"][-1]["drivers"] = [
             {"context": {"id": 1, "name": "J. Driver"}, "phone": phone, "deleted": False}
         ]
         return _Answer.of(200, {"Status": "SUCCESS", "details": row})
+
+    def _delivery(self, index: int) -> str:
+        """When it is to arrive: there are always some hours to go."""
+        return self._moment(self._hours() + Random(f"{self._seed}:{index}:delivery").uniform(1, 30))
 
     def _row(self, index: int) -> dict[str, Any]:
         """A shipment as it is now: it goes its way, and begins again as another one's double."""
@@ -428,6 +461,13 @@ def _error(status: int, message: str) -> _Answer:
     return _Answer.of(status, {"Status": "ERROR", "details": details})
 
 
+def _whole(query: dict[str, str], name: str, default: int) -> int:
+    value = query.get(name, str(default))
+    if not re.fullmatch(r"[0-9]{1,9}", value):
+        raise ValueError(f"{name} is no whole number, 0 or more")
+    return int(value)
+
+
 def _stop(key: str, kind: str, city: str, when: str, done: bool) -> dict[str, Any]:
     return {
         "stopType": {"key": key, "value": kind},
@@ -439,24 +479,24 @@ def _stop(key: str, kind: str, city: str, when: str, done: bool) -> dict[str, An
     }
 
 
-def _matches(row: dict[str, Any], query: dict[str, str]) -> bool:
-    """Whether a row passes the filters; times compare as text, being all of one form."""
-    values = {
+def _values(row: dict[str, Any], delivery: str) -> dict[str, str]:
+    """What a row is filtered by; times compare as text, being all of one form."""
+    return {
         "status": row["status"]["code"]["key"],
         "updated": row["updated"],
         "created": row["created"],
+        "pickupDate": row["created"],
+        "deliveryDate": delivery,
         "customId": row["customId"],
+        "customerId": str(row["customerOrder"][0]["customer"]["id"]),
     }
-    tests: dict[str, Callable[[str, str], bool]] = {
-        "eq": str.__eq__,
-        "gte": str.__ge__,
-        "lte": str.__le__,
-    }
-    for name, wanted in query.items():
-        field, _, operator = name.removesuffix("]").partition("[")
-        if field in values and operator in tests and not tests[operator](values[field], wanted):
-            return False
-    return True
+
+
+def _test(name: str, wanted: str) -> Callable[[dict[str, str]], bool]:
+    field, _, operator = name.removesuffix("]").partition("[")
+    if operator not in _FILTERS.get(field, ()):
+        raise ValueError(f"there is no filter {name}")
+    return lambda values: _TESTS[operator](values[field], wanted)
 
 
 class _Server(ThreadingHTTPServer):

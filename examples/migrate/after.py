@@ -5,20 +5,18 @@ While scripts of both kinds run, let them share one: set ``TURVO_TOKEN_KEY=turvo
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import requests
 
 from turvo_session import TurvoAuth
 
-BASE_URL = os.environ.get("TURVO_BASE_URL", "https://publicapi.turvo.com/v1")
 session = requests.Session()
-session.auth = TurvoAuth.from_env()
+session.auth = auth = TurvoAuth.from_env()
 
 
 def turvo_get(endpoint: str, params: dict[str, Any] | None = None) -> Any:
-    response = session.get(f"{BASE_URL}{endpoint}", params=params, timeout=30)
+    response = session.get(f"{auth.base_url}{endpoint}", params=params, timeout=30)
     response.raise_for_status()
     return response.json()
 
