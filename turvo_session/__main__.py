@@ -43,7 +43,7 @@ examples:
   turvo-session sandbox
   turvo-session status --json
   turvo-session get /shipments/list -p "status[eq]=2105" --all
-  curl -H "Authorization: Bearer $(turvo-session token)" -H "x-api-key: $TURVO_API_KEY" ...
+  printf 'Authorization: Bearer %s\\n' "$(turvo-session token)" | curl -H @- ...
 
 exit codes:
   0    done
@@ -98,7 +98,9 @@ def _status(args: argparse.Namespace) -> int:
 def _token(_: argparse.Namespace) -> int:
     print(_auth().token().access_token)
     if sys.stdout.isatty():
-        _say('this is a secret; better: curl -H "Authorization: Bearer $(turvo-session token)" ...')
+        _say(
+            "this is a secret; better: printf 'Authorization: Bearer %s\\n' \"$(turvo-session token)\" | curl -H @- ..."
+        )
     return 0
 
 
