@@ -515,6 +515,7 @@ def test_an_error_of_the_login_comes_out_of_the_request(
         with pytest.raises(kind) as caught:
             session.get(url, timeout=10)
         assert isinstance(caught.value, requests.RequestException)
+        assert caught.value.__cause__ is caught.value.__context__ is None  # theirs hold what was sent
 
     assert turvo.token_requests == asked + 1
     assert len(calls(turvo)) == called + (2 if when == "after a 401" else 0)

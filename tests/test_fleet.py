@@ -80,7 +80,7 @@ def pass_back_off(client: redis.Redis) -> None:
 def test_cold_start_of_8_processes_x_8_threads_is_one_login_and_takes_hardly_longer(redis_url: str) -> None:
     """64 callers at once: one token request, and all are served within 1.5 x the login's own time."""
     with (
-        FakeTurvo(login_seconds=2) as turvo,
+        FakeTurvo(login_seconds=3) as turvo,
         workers(8, shared(turvo, redis_url)) as fleet,
     ):
         calls = go(fleet, threads=8)

@@ -140,7 +140,7 @@ def endure(fault: Fault) -> Ordeal:
             time.sleep(3.5)  # long enough for renewals before, during and after the first probe
             fault.heal(site)
             healed = time.monotonic()
-            until(lambda: all(worker.events("StoreRecovered") for worker in fleet), every=0.1)
+            until(lambda: all(worker.events("StoreRecovered") for worker in fleet), seconds=60, every=0.1)
             recovery = time.monotonic() - healed
 
             turvo.token_life = 600
@@ -159,7 +159,7 @@ def endure(fault: Fault) -> Ordeal:
             )
 
 
-endured = AtOnce(endure, FAULTS, at_once=len(FAULTS))
+endured = AtOnce(endure, FAULTS, at_once=5)
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -175,7 +175,7 @@ def test_redis_in_trouble_is_hardly_felt_and_shared_again_when_it_is_well(name: 
     assert max(ordeal.slow, default=0) < 2
     assert ordeal.warnings == [1, 1]
     assert ordeal.recoveries == [1, 1]
-    assert ordeal.recovery < 15
+    assert ordeal.recovery < 30
     assert ordeal.logins == 1
 
 

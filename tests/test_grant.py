@@ -288,6 +288,8 @@ NO_TOKEN = [
     granted(token_type="mac"),
     granted(token_type=5),
     granted(token_type=["Bearer"]),
+    granted(token_type="wrong:type"),
+    granted(expires_in="wrong:life"),
     granted(expires_in=-1),
     granted(expires_in="-1"),
     granted(expires_in="soon"),
@@ -526,6 +528,15 @@ def test_an_attempt_that_was_given_up_does_not_send_the_password_later(
     assert OVERDUE in result.why
     assert until(lambda: not unfinished())
     assert site.arrived == []
+
+
+def test_an_attempt_that_was_cut_off_is_followed_by_another(site: Site, token_url: str) -> None:
+    site.answer = lambda _: ok(token_answer()) if len(site.arrived) > 1 else site.drip(head())
+
+    result = PasswordGrant(CREDENTIALS, token_url, (0.3, 0.4), sleep=lambda _: None)(3, lambda _: None)
+
+    assert isinstance(result, Grant)
+    assert len(site.arrived) == 2
 
 
 BLANKS = b" " * (1 << 20)

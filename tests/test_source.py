@@ -326,6 +326,39 @@ def test_a_token_that_is_served_again_is_asked_for_once_more_only_when_it_is_sur
     assert (first, again, new) == (1000.0, pytest.approx(1900.3, abs=0.5), pytest.approx(2000.3, abs=1.5))
 
 
+@pytest.mark.parametrize("how", ["due in the store", "refused", "over in the store too early"])
+def test_a_token_that_is_served_again_is_known_again_wherever_it_was_met(
+    endpoint: Endpoint, shared: Shared, clock: Clock, how: str
+) -> None:
+    """By a process that has not had it, by one that has forgotten it, by one for whom it is over."""
+    endpoint.same = True
+    if how == "due in the store":
+        Process(endpoint, shared).get()
+        clock.sleep(43000.0)
+        process = Process(endpoint, shared)
+        again = process.get()
+    elif how == "refused":
+        process = Process(endpoint, shared)
+        old = process.get()
+        process.forget()
+        renewed = process.renew(old)
+        assert isinstance(renewed, Got)
+        again = renewed.token
+    else:  # as by a script that lets it go 300 s before its end
+        first = Process(endpoint, None).get()
+        shared.put(token=Slot(b'{"access_token": "%s"}' % first.access_token.encode(), 42900.0))
+        process = Process(endpoint, shared)
+        process.get()
+        clock.sleep(42900.0)
+        again = process.get()
+
+    assert (again.access_token, again.buffer) == ("token-1", 0.0)
+    assert again.end == pytest.approx(1000.0 + 43200.0 + 1.0, abs=1.0)
+    clock.sleep(again.seconds_left(clock()) - 0.5)
+    assert process.get().access_token == "token-1"
+    assert len(endpoint.logins) == 2
+
+
 # -- Threads ----------------------------------------------------------------------------------------------
 
 
@@ -763,7 +796,7 @@ def test_a_rejection_is_remembered_where_the_store_forgets_it(
     found = poll([process], clock, 400)
 
     assert len(endpoint.logins) == 1
-    assert "not tried again for 97 s" in str(found[-1])
+    assert "tries the same credentials again for 97 s" in str(found[-1])
 
 
 def test_a_rejection_met_while_the_store_was_away_hides_no_token_that_it_has_later(

@@ -391,6 +391,32 @@ def test_in_memory_a_forked_child_finds_neither_the_lock_nor_the_lease_of_a_thre
     assert values(reader.result()) == (TOKEN.value, LEASE.value, FAILURE.value)
 
 
+def test_in_memory_nobody_swaps_while_another_looks(clock: Clock) -> None:
+    """A second one that begins in the midst of a swap, when its time is read, is the slower one."""
+    looking, over = threading.Event(), threading.Event()
+
+    def time_of_the_first() -> float:
+        if threading.current_thread().name == "first":
+            looking.set()
+            over.wait(0.3)  # which the other one would need if it were let in
+        return clock()
+
+    store = MemoryStore(clock=time_of_the_first)
+    seen = store.read()
+    swapped: list[bool] = []
+    first = threading.Thread(
+        name="first", target=lambda: swapped.append(store.swap(seen, Change(lease=LEASE))), daemon=True
+    )
+    first.start()
+    assert looking.wait(LONG)
+
+    assert not store.swap(seen, Change(token=TOKEN))
+    over.set()
+    first.join(LONG)
+    assert swapped == [True]
+    assert values(store.read()) == (None, LEASE.value, None)
+
+
 # -- In Redis: what is where ------------------------------------------------------------------------------
 
 

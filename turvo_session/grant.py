@@ -364,8 +364,7 @@ class _Unlogged(logging.Filter):
         return not getattr(self._here, "on", False)
 
     def __enter__(self) -> None:
-        for name in ("requests_oauthlib.oauth2_session", "oauthlib"):
-            logging.getLogger(name).addFilter(self)  # adding twice is adding once
+        logging.getLogger("requests_oauthlib.oauth2_session").addFilter(self)  # twice is once
         self._here.on = True
 
     def __exit__(self, *_: object) -> None:
