@@ -96,8 +96,8 @@ class Credentials:
         whole = json.dumps([getattr(self, name) for name in self.__slots__[1:]]).encode()
         try:
             return salt.hex() + scrypt(whole, salt=salt, n=1 << 14, r=8, p=1, dklen=32).hex()
-        except ValueError:  # an OpenSSL without it (FIPS): each process then knows of its own rejection only
-            return ""
+        except ValueError:  # pragma: no cover - in a process of its own, by tests/test_processes.py
+            return ""  # an OpenSSL without it (FIPS): each process then knows of its own rejection only
 
     def __repr__(self) -> str:
         return "<Credentials>"

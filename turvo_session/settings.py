@@ -136,12 +136,12 @@ def read(environ: Mapping[str, str], overrides: Mapping[str, Any]) -> Given:
     if odd:
         trouble += [f"{name} is no text" for name in odd]
     else:
-        _read_store(environ, arguments, trouble, "" if trouble else settings.token_key)
+        _read_store(environ, settings, arguments, trouble)
     return Given(arguments, trouble)
 
 
 def _read_store(
-    environ: Mapping[str, str], arguments: dict[str, Any], trouble: list[str], token_key: str
+    environ: Mapping[str, str], settings: Settings, arguments: dict[str, Any], trouble: list[str]
 ) -> None:
     """Put the store of the environment into the ``arguments``, unless they have one, or add to the ``trouble``."""
     url, keys = environ.get("REDIS_URL"), environ.get("TURVO_TOKEN_ENCRYPTION_KEYS")
@@ -150,7 +150,7 @@ def _read_store(
     from .redis_store import RedisStore
     from .sealing import Keyring, Sealing
 
-    key = environ.get("TURVO_TOKEN_KEY") or token_key
+    key = environ.get("TURVO_TOKEN_KEY") or ("" if trouble else settings.token_key)
     ring = Keyring(part.strip() for part in (keys or "").split(",") if part.strip())
     try:
         if ring.keys:
