@@ -276,7 +276,7 @@ def test_token_gives_a_hint_on_a_terminal_and_keeps_it_out_of_the_output(
         hint = run("token").err
     with open(master, "rb", buffering=0) as reader:
         assert re.fullmatch(rb"3b_-[0-9a-f-]{36}\r\n", reader.read(1000))
-    assert "$(turvo-session token)" in hint
+    assert "turvo-session --help" in hint
 
 
 def test_forget_drops_the_token_for_all_who_share_it(run: Run, turvo: FakeTurvo, redis_url: str) -> None:

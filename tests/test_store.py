@@ -56,6 +56,13 @@ def write(store: TokenStore, *values: Slot | None, wake: bool = False, **named: 
     assert store.swap(store.read(), Change(*values, wake=wake, **named))
 
 
+def read_if_well(store: TokenStore) -> Snapshot | None:
+    try:
+        return store.read()
+    except StoreError:
+        return None
+
+
 def values(seen: Snapshot) -> tuple[bytes | None, ...]:
     return tuple(slot and slot.value for slot in seen[1:4])
 
@@ -697,13 +704,7 @@ def test_a_hung_server_costs_one_timeout_then_none_and_is_used_again_when_it_is_
 
     redis_server.resume()
 
-    def recovered() -> Snapshot | None:
-        try:
-            return store.read()
-        except StoreError:
-            return None
-
-    assert values(until(recovered)) == (TOKEN.value, None, None)
+    assert values(until(lambda: read_if_well(store))) == (TOKEN.value, None, None)
     write(store, LEASE)
 
 
@@ -766,13 +767,7 @@ def test_an_answer_that_never_comes_to_a_client_without_timeouts_is_one_outage_o
         with pytest.raises(StoreError, match=r"no answer within 1\.0 s"):
             store.read()
 
-        def recovered() -> Snapshot | None:
-            try:
-                return store.read()
-            except StoreError:
-                return None
-
-        assert values(until(recovered)) == (TOKEN.value, None, None)
+        assert values(until(lambda: read_if_well(store))) == (TOKEN.value, None, None)
 
 
 PASSWORD = "redis-password-0001"

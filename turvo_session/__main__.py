@@ -43,7 +43,8 @@ examples:
   turvo-session sandbox
   turvo-session status --json
   turvo-session get /shipments/list -p "status[eq]=2105" --all
-  printf 'Authorization: Bearer %s\\n' "$(turvo-session token)" | curl -H @- ...
+  printf 'Authorization: Bearer %s\\nx-api-key: %s\\n' "$(turvo-session token)" "$TURVO_API_KEY" |
+    curl -H @- ...
 
 exit codes:
   0    done
@@ -98,9 +99,7 @@ def _status(args: argparse.Namespace) -> int:
 def _token(_: argparse.Namespace) -> int:
     print(_auth().token().access_token)
     if sys.stdout.isatty():
-        _say(
-            "this is a secret; better: printf 'Authorization: Bearer %s\\n' \"$(turvo-session token)\" | curl -H @- ..."
-        )
+        _say("this is a secret; better hand it to a pipe, as in the examples of turvo-session --help")
     return 0
 
 
