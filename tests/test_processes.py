@@ -158,18 +158,16 @@ def test_an_auth_made_from_arguments_refuses_to_pickle(turvo: FakeTurvo) -> None
 
 
 def test_an_openssl_without_scrypt_costs_no_more_than_one_wrong_password_a_process(
-    turvo: FakeTurvo, redis_url: str, tmp_path: Path
+    turvo: FakeTurvo, redis_url: str
 ) -> None:
     """As where only FIPS is allowed: no proof can be made for the others; the process itself remembers."""
-    (tmp_path / "openssl.cnf").write_text(
-        "openssl_conf = all\n[all]\nalg_section = algorithms\n[algorithms]\ndefault_properties = fips=yes\n"
-    )
-    environ = {"OPENSSL_CONF": str(tmp_path / "openssl.cnf"), "TURVO_PASSWORD": "wrong"}
+    environ = {"TURVO_PASSWORD": "wrong"}
     script = """
-import hashlib
+import _hashlib, ctypes, hashlib
 from fleet_worker import fetch
 from turvo_session import CredentialsRejected, TurvoAuth
 
+assert ctypes.CDLL(_hashlib.__file__).EVP_set_default_properties(None, b"fips=yes") == 1
 try:
     print(hashlib.scrypt(b"", salt=b"salt", n=2, r=8, p=1))
 except ValueError:
