@@ -2,7 +2,7 @@
 
 A server that drips a byte a second, or a name server that hangs, is within every timeout of
 ``requests`` and ``redis`` for ever. So the call is made in a thread of its own, which is left
-behind if it does not come back in time; how it then ends is nobody's business any more.
+behind if it does not come back in time. Who made it sees to it that it does no harm any more.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ KEY_HEADER = "x-api-key"
 DRAIN_CAP = 1 << 16
 """Bytes of a refused answer that are kept for ``history``; the connection of a longer one is dropped."""
 DRAIN_SECONDS = 1.0
-"""Seconds after which no more of it is waited for."""
+"""Seconds after which it is not read on; a read that has begun ends with the caller's own timeout."""
 
 
 def replayable(request: PreparedRequest) -> bool:
