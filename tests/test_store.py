@@ -521,6 +521,7 @@ def test_two_users_or_base_urls_never_share_a_key() -> None:
         key(base_url="https://a.test:8443/v1"),
         key(base_url="https://a.test/v2"),
         key(username="publicapi\nann", client_id=""),
+        key(username="iann", client_id="publicap"),
         key(username="ann\n", client_id="publicapi"),
     ]
 
