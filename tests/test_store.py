@@ -716,6 +716,29 @@ def test_a_hung_server_costs_one_timeout_then_none_and_is_used_again_when_it_is_
     assert values(until(lambda: read_if_well(store))) == (TOKEN.value, None, None)
     write(store, LEASE)
 
+    # And at the next outage it all begins anew.
+    redis_server.pause()
+    with pytest.raises(StoreError):
+        store.read()
+    hurt = time.monotonic()
+    assert until(probed) == "no answer within 0.1 s"
+    assert time.monotonic() - hurt < 6
+
+
+def test_a_server_that_is_back_and_slow_is_used_again(redis_server: RedisServer) -> None:
+    """Its answers take longer than a look after it waits, but they come: late is not lost."""
+    assert redis_server.port is not None
+    with Proxy(redis_server.port) as proxy:
+        store = RedisStore.from_url(proxy.url, KEY)
+        write(store, TOKEN)
+        proxy.drip = 0.002  # a byte: some 0.4 s an answer
+        redis_server.pause()
+        with pytest.raises(StoreError):
+            store.read()
+        redis_server.resume()
+
+        assert values(until(lambda: read_if_well(store))) == (TOKEN.value, None, None)
+
 
 def test_a_wait_on_a_server_that_hangs_ends_a_second_late(redis_server: RedisServer) -> None:
     store = RedisStore.from_url(redis_server.url, KEY)
