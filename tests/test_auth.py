@@ -521,6 +521,16 @@ def test_an_error_of_the_login_comes_out_of_the_request(
     assert len(calls(turvo)) == called + (2 if when == "after a 401" else 0)
 
 
+@pytest.mark.parametrize("answer", [Reply(503), (), (b"junk\r\n\r\n",)], ids=["503", "hung up", "garbled"])
+def test_nothing_hangs_on_the_error_of_a_login(answer: Any) -> None:
+    """No cause and no context: their frames and their request hold the password, the key and the body."""
+    with Site(lambda _: answer, host="127.0.0.1") as site, pytest.raises(TokenEndpointUnavailable) as caught:
+        auth_at(site.url).token()
+
+    assert (caught.value.__cause__, caught.value.__context__) == (None, None)
+    assert (caught.value.request, caught.value.response) == (None, None)
+
+
 def test_wrong_credentials_are_tried_once_and_the_account_is_not_locked(turvo: FakeTurvo, url: str) -> None:
     wrong = TurvoAuth.from_env(turvo.environ, password="wrong")
     for _ in range(12):

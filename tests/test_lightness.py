@@ -5,9 +5,11 @@ Counts, no timings; those are in ``tests/benchmarks``.
 
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
 import sys
+import warnings
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
@@ -157,6 +159,26 @@ def test_what_redis_is_asked(redis_server: RedisServer) -> None:
             "and one that waits: read, wait, read"
         )
         assert turvo.logins == 3
+
+
+def test_an_auth_that_is_dropped_takes_its_connections_along(redis_server: RedisServer) -> None:
+    """Also those that it opened after an outage: none is left to the interpreter, which would warn of it."""
+    for _ in range(10):
+        with FakeTurvo() as turvo, redis_server.client() as client:
+            auth = TurvoAuth.from_env(turvo.environ | {"REDIS_URL": redis_server.url})
+            auth.token()
+            redis_server.kill()
+            redis_server.start()
+            auth.forget()
+            assert auth.status().store_reachable
+            connected = client.info("clients")["connected_clients"]
+            with warnings.catch_warnings(record=True) as told:
+                warnings.simplefilter("always")
+                del auth
+                gc.collect()
+
+            assert [str(warning.message) for warning in told] == []
+            until(lambda before=connected: client.info("clients")["connected_clients"] == before - 1)
 
 
 def test_nothing_is_left_over(redis_url: str) -> None:

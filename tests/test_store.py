@@ -725,6 +725,23 @@ def test_a_hung_server_costs_one_timeout_then_none_and_is_used_again_when_it_is_
     assert time.monotonic() - hurt < 6
 
 
+def test_an_answer_that_comes_seconds_late_is_no_recovery(redis_server: RedisServer) -> None:
+    """From a Redis that takes so long for each answer a call gets one timeout, not one each time."""
+    assert redis_server.port is not None
+    with Proxy(redis_server.port) as proxy:
+        store = RedisStore.from_url(proxy.url, KEY)
+        store.read()
+        proxy.drip = 0.03
+        with pytest.raises(StoreError, match=r"no answer within 1\.0 s"):
+            store.read()
+        until(lambda: "turvo_session" not in {thread.name for thread in threading.enumerate()})
+
+        with pytest.raises(StoreError, match=r"no answer within 0\.1 s|out of order"):
+            store.read()
+        proxy.drip = 0.0
+        until(lambda: read_if_well(store))
+
+
 def test_a_server_that_is_back_and_slow_is_used_again(redis_server: RedisServer) -> None:
     """Its answers take longer than a look after it waits, but they come: late is not lost."""
     assert redis_server.port is not None

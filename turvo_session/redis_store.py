@@ -15,6 +15,7 @@ from contextlib import suppress
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
+from weakref import finalize
 
 from .deadline import Overdue, Running
 from .errors import SettingsError
@@ -73,7 +74,10 @@ class RedisStore:
                     "REDIS_URL is no URL such as redis://[user:password@]host:6379/0, rediss://... "
                     "or unix:///path, or has an option that redis-py does not know"
                 )
-            return cls(client, key, encryption_keys=ring)
+            store = cls(client, key, encryption_keys=ring)
+            # Nobody else can close its connections. Collected with it, in a cycle, they would not always go first.
+            finalize(store, client.connection_pool.disconnect).atexit = False
+            return store
         finally:
             del url, client  # tracebacks show locals, and redis 6 and 7 the password of a client
 
