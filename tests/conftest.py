@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 
@@ -10,6 +11,15 @@ import redis
 from servers import RedisServer
 
 from turvo_session.testing import FakeTurvo
+
+
+def pytest_collection_finish() -> None:
+    """Have the collector pass over what thousands of tests are made of.
+
+    Else it stops every thread of this process, time and again, for longer than Redis may take to answer.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 class Clock:

@@ -543,9 +543,14 @@ def test_the_sandbox_stops_in_this_process_as_in_its_own(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: signal.Signals, code: int
 ) -> None:
     """The signal comes in the middle of its wait, which nobody can hit from outside."""
+
+    def sleep(_: float) -> None:
+        if threading.current_thread() is threading.main_thread():
+            os.kill(os.getpid(), number)
+
     before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    monkeypatch.setattr(time, "sleep", lambda _: os.kill(os.getpid(), number))
+    monkeypatch.setattr(time, "sleep", sleep)
     try:
         end = main(["sandbox"])
     except SystemExit as exit:

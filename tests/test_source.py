@@ -30,6 +30,7 @@ from turvo_session import (
     Token,
     TokenEndpointUnavailable,
     TokenStatus,
+    redis_store,
     renewal,
 )
 from turvo_session import failure as failures
@@ -1356,8 +1357,9 @@ def test_whatever_somebody_put_into_redis_costs_one_login(
 @pytest.mark.parametrize("how", ["cut", "swallow"])
 @pytest.mark.parametrize("nth", [2, 4], ids=["taking the lease", "the put"])
 def test_a_lost_answer_locks_nobody_out_and_costs_no_login(
-    redis_server: RedisServer, nth: int, how: Any
+    monkeypatch: pytest.MonkeyPatch, redis_server: RedisServer, nth: int, how: Any
 ) -> None:
+    monkeypatch.setattr(redis_store, "PATIENCE", 3 * redis_store.PATIENCE)  # whatever stalls the machine
     endpoint = Endpoint(time.monotonic)
     assert redis_server.port is not None
     with Proxy(redis_server.port) as proxy:
@@ -1367,7 +1369,7 @@ def test_a_lost_answer_locks_nobody_out_and_costs_no_login(
         renewed = process.renew(Token("old", 0.0, 0.0, 0.0))
 
         assert proxy.lost and isinstance(renewed, Got)
-        assert [type(event) for event in process.told] == [LoggedIn]
+        assert [type(event) for event in process.told] == [LoggedIn], process.told
         assert Process(endpoint, RedisStore.from_url(redis_server.url, KEY)).get().access_token == "token-1"
     assert len(endpoint.logins) == 1
 
