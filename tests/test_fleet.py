@@ -342,7 +342,7 @@ OUTAGES = {
 
 def sit_out(outage: Outage) -> tuple[Counter[int | str], int, Counter[int | str], int]:
     """Answers and token requests while the token is due and the endpoint fails, and past the token's end."""
-    with FakeTurvo(token_life=3.5) as turvo, RedisServer() as server, server.client() as client:
+    with FakeTurvo(token_life=6.5) as turvo, RedisServer() as server, server.client() as client:
         environ = shared(turvo, server.url)
         with workers(1, environ) as first:
             go(first)
