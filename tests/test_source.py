@@ -573,6 +573,18 @@ def test_a_late_leader_out_of_patience_keeps_what_it_got(endpoint: Endpoint, clo
     assert clock() == 1040.0 and store.held() is None
 
 
+def test_a_store_that_takes_no_more_writes_during_a_login_binds_the_others_until_the_lease_ends(
+    endpoint: Endpoint, shared: Shared, clock: Clock
+) -> None:
+    """The leader can neither store its token nor give its lease back; it goes on with what it got."""
+    leader, other = Process(endpoint, shared), Process(endpoint, shared)
+    endpoint.answers = [lambda _: shared.broken.add("swap")]
+
+    assert leader.get().access_token == "token-1" and clock() == 1000.0
+    assert other.get().access_token == "token-2" and clock() == pytest.approx(1000.0 + LEASE)
+    assert shared.held() is None
+
+
 @pytest.mark.parametrize("answer", [None, OUTAGE], ids=["logs in", "fails"])
 def test_a_leader_stopped_past_its_lease_adopts_the_newer_token(
     endpoint: Endpoint, shared: Shared, clock: Clock, answer: Answer
