@@ -679,8 +679,10 @@ def test_an_answer_pickles(turvo: FakeTurvo, session: requests.Session, url: str
         assert turvo.logins == logins
 
 
-def test_an_auth_is_not_copied_by_halves(auth: TurvoAuth) -> None:
-    """Neither is it copied with its secrets."""
-    for copied in (copy.copy, copy.deepcopy, pickle.dumps):
-        with pytest.raises(TypeError, match="does not pickle"):
-            copied(auth)
+def test_a_copy_of_an_auth_is_the_auth_itself(auth: TurvoAuth) -> None:
+    """Its secrets are not copied, and what holds an auth can be: a session, the settings of a task."""
+    for copied in (copy.copy, copy.deepcopy):
+        assert copied(auth) is auth
+        assert copied({"auth": auth})["auth"] is auth
+    with pytest.raises(TypeError, match="does not pickle"):
+        pickle.dumps(auth)

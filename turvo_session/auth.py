@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from requests import PreparedRequest, Response
 from requests.auth import AuthBase
@@ -100,15 +100,16 @@ class TurvoAuth(AuthBase):
         self._attachment = _NOTHING
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] = os.environ, **overrides: Any) -> TurvoAuth:
+    def from_env(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> TurvoAuth:
         """An auth made of ``TURVO_BASE_URL``, ``TURVO_API_KEY``, ``TURVO_USERNAME``, ``TURVO_PASSWORD`` ...
 
         ... ``TURVO_CLIENT_ID``, ``TURVO_CLIENT_SECRET``, ``REDIS_URL``, ``TURVO_TOKEN_KEY`` and
-        ``TURVO_TOKEN_ENCRYPTION_KEYS``. ``overrides`` are arguments of the constructor. Raises
-        ``SettingsError`` that names every variable that is missing or wrong, never a value.
+        ``TURVO_TOKEN_ENCRYPTION_KEYS``. ``environ`` is ``os.environ`` unless given; ``overrides`` are
+        arguments of the constructor. Raises ``SettingsError`` that names every variable that is missing
+        or wrong, never a value.
         """
-        alone = environ is os.environ and not overrides
-        given = settings.read(environ, overrides)
+        alone = (environ is None or environ is os.environ) and not overrides
+        given = settings.read(os.environ if environ is None else environ, overrides)
         del environ, overrides  # tracebacks show locals
         given.check()
         auth = cls(**given.arguments)
@@ -166,9 +167,15 @@ class TurvoAuth(AuthBase):
     def __repr__(self) -> str:
         return f"<TurvoAuth for {getattr(self, 'base_url', 'nothing yet')}>"
 
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
     def __reduce__(self) -> tuple[Any, ...]:
         if self._from_env:
-            return (type(self).from_env, ())
+            return (_from_env, (type(self),))
         raise TypeError(
             "a TurvoAuth made from arguments holds secrets and does not pickle; make one in each "
             "process, or use TurvoAuth.from_env() without arguments, which pickles without them"
@@ -247,6 +254,15 @@ class TurvoAuth(AuthBase):
         if name in self._counts:
             self._counts[name] += 1
         tell(self._on_event, event)
+
+
+def _from_env(kind: type[TurvoAuth]) -> TurvoAuth:
+    """Make an auth from the environment of the process that reads a pickle.
+
+    ``cloudpickle`` and ``dill`` serialise a class method by value, default arguments and all, but
+    a module-level function by name.
+    """
+    return kind.from_env()
 
 
 class _Attachment:

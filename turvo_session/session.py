@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
@@ -57,7 +56,7 @@ class TurvoSession(Session):
         self.mount("http://", adapter)
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] = os.environ, **options: Any) -> TurvoSession:
+    def from_env(cls, environ: Mapping[str, str] | None = None, **options: Any) -> TurvoSession:
         """A session with ``TurvoAuth.from_env()``; ``options`` are its own. Raises ``SettingsError``."""
         return cls(TurvoAuth.from_env(environ), **options)
 
