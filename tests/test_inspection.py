@@ -1,8 +1,9 @@
-"""What tools find that look into the library: ``help()``, picklers by value."""
+"""What tools find that look into the library: ``help()``, picklers by value, tracers of Redis commands."""
 
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import pickle
 import subprocess
@@ -10,9 +11,10 @@ import sys
 from typing import Any
 
 import pytest
+import redis
 from leaks import PACKAGE, Secrets, invent
 
-from turvo_session import TurvoAuth, TurvoSession
+from turvo_session import RedisStore, TurvoAuth, TurvoSession
 from turvo_session.testing import FakeTurvo
 
 RENDER = """
@@ -124,3 +126,35 @@ def test_a_pickle_holds_nothing_of_the_senders_environment(
     other = pickler.loads(pickled)
     assert type(other) is cls
     assert other.base_url == "https://sandbox.example/v1"
+
+
+class Traced(redis.Redis):
+    """Puts commands into ``spans`` as tracers do: text and bytes as they are, of all else the ``str``."""
+
+    spans: list[str] = []  # noqa: RUF012 - of all tests together
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        for arg in args:
+            self.spans.append(
+                arg.decode(errors="replace") if isinstance(arg, bytes | bytearray) else str(arg)
+            )
+        return super().execute_command(*args, **options)
+
+
+@pytest.mark.parametrize("keys", [0, 1], ids=["plain", "sealed"])
+def test_a_tracer_of_redis_commands_sees_no_token(keys: int, turvo: FakeTurvo, redis_url: str) -> None:
+    """Nor what it is sealed to, which whoever has the key could open."""
+    from cryptography.fernet import Fernet
+
+    ring = [Fernet.generate_key().decode()] * keys
+    with Traced.from_url(redis_url) as client:
+        store = RedisStore(client, "turvo:traced", encryption_keys=ring)
+        token = TurvoAuth.from_env(turvo.environ, store=store).token()
+        stored = client.get("turvo:traced")
+
+    assert turvo.logins == 1
+    assert "EVAL" in Traced.spans
+    spans = "\n".join(Traced.spans)
+    assert token.access_token not in spans
+    assert stored.decode() not in spans
+    assert keys or json.loads(stored)["access_token"] == token.access_token

@@ -93,15 +93,16 @@ class RedisStore:
     def swap(self, seen: Snapshot, change: Change) -> bool:
         """Apply ``change`` if nothing is different from what was ``seen``."""
         arguments = _Arguments([seen.version[0]])
+        # Tracers put the text of each argument into a span: that of a buffer does not show what it holds.
         for new in change[:3]:
             if new is KEEP:
                 arguments += ["", -1]
             elif new is None:
                 arguments += ["", 0]
             else:
-                arguments += [new.value, max(1, int(new.left * 1000))]
+                arguments += [memoryview(new.value), max(1, int(new.left * 1000))]
         if self._sealing and change.token is not None and change.token is not KEEP:
-            arguments[1] = self._sealing.seal(change.token.value)
+            arguments[1] = memoryview(self._sealing.seal(change.token.value))
         arguments.append(int(change.wake))
         return bool(self._eval("swap", arguments) == 1)
 
@@ -186,7 +187,7 @@ def _client(url: str) -> Any:
     return client
 
 
-class _Arguments(list[str | bytes | int]):
+class _Arguments(list[str | memoryview | int]):
     """What a script is given. Shows nothing of it: a token is among it."""
 
     def __repr__(self) -> str:
