@@ -14,10 +14,12 @@ import secrets
 import string
 import traceback
 from base64 import b64encode, urlsafe_b64encode
+from collections import deque
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from types import CodeType, FunctionType, MethodType, ModuleType, TracebackType
+from types import CodeType, FrameType, FunctionType, MethodType, ModuleType, TracebackType
 from typing import Any, Self
 
 import turvo_session
@@ -194,6 +196,49 @@ def reachable(roots: Collection[object]) -> Iterator[object]:
                 for name in {*getattr(thing, "__dict__", ()), *_slots(type(thing))}
                 if hasattr(thing, name)
             ]
+
+
+def opened(roots: Collection[object]) -> Iterator[str | bytes]:
+    """The texts that an error tracker finds which opens all structures: what they hold, and their ``repr``.
+
+    It opens containers and the attributes of every object, but no function: nobody looks into closures.
+    """
+    seen: dict[int, object] = {}  # holds them, else an id could come twice
+    todo: list[Any] = list(roots)
+    while todo:
+        thing = todo.pop()
+        if id(thing) in seen or isinstance(thing, int | float | type | ModuleType | CodeType | FunctionType):
+            continue
+        seen[id(thing)] = thing
+        if isinstance(thing, str | bytes):
+            yield thing
+            continue
+        with suppress(Exception):  # of half an object
+            yield repr(thing)
+        if isinstance(thing, bytearray):
+            yield bytes(thing)
+        elif isinstance(thing, list | tuple | set | frozenset | deque):
+            todo += thing
+        elif isinstance(thing, Mapping):
+            with suppress(Exception):  # urllib3 has one that refuses
+                todo += [*thing.keys(), *thing.values()]
+        todo += getattr(thing, "__dict__", {}).values()
+        todo += [getattr(thing, name, None) for name in _slots(type(thing))]
+
+
+def frames_of_ours(error: BaseException) -> Iterator[FrameType]:
+    """The frames of the package that an exception, its causes and its contexts have passed."""
+    seen: set[int] = set()
+    todo: list[BaseException | None] = [error]
+    while todo:
+        one = todo.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        todo += [one.__cause__, one.__context__]
+        for frame, _ in traceback.walk_tb(one.__traceback__):
+            if Path(frame.f_code.co_filename).parent == PACKAGE:
+                yield frame
 
 
 def _is_ours(thing: object) -> bool:

@@ -270,7 +270,8 @@ class Rumours(MemoryStore):
     def read(self) -> Snapshot:
         self.looks += 1
         value = json.dumps({"access_token": f"rumour-{self.looks}", "buffer": 1}).encode()
-        return super().read()._replace(token=Slot(value, 600.0))
+        seen = super().read()
+        return Snapshot(seen.at, Slot(value, 600.0), seen.lease, seen.failure, seen.version)
 
 
 def test_whatever_the_store_says_there_are_two_replays_at_the_most(turvo: FakeTurvo, url: str) -> None:

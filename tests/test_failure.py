@@ -117,7 +117,7 @@ FAILURES = st.builds(
 def test_a_failure_survives_its_stored_form(failure: Failure, passed: float) -> None:
     """... and what it has left is counted by the store's own clock."""
     slot = failures.dump(failure)
-    later = slot._replace(left=slot.left - failure.left * passed)
+    later = Slot(slot.value, slot.left - failure.left * passed)
 
     read = failures.load(later)
 
@@ -140,7 +140,7 @@ def test_a_failure_survives_its_stored_form(failure: Failure, passed: float) -> 
 def test_a_back_off_is_kept_for_as_long_again_so_that_its_step_is_known(kind: str, kept: float) -> None:
     slot = failures.dump(Failure(kind, WHY, left=10.0, step=2))
 
-    over = failures.load(slot._replace(left=kept - 10.0))
+    over = failures.load(Slot(slot.value, kept - 10.0))
 
     assert slot.left == kept
     assert over is not None and (over.left, over.step) == (0.0, 2)

@@ -786,7 +786,7 @@ def test_credentials_show_nothing_and_do_not_pickle() -> None:
 def test_a_proof_tells_the_same_credentials_from_others_and_nothing_else() -> None:
     """Salted: two proofs of the same credentials differ. Keyed: the API key, which no store holds, is in it."""
     names = ("api_key", "username", "password", "client_id", "client_secret")
-    mine = [getattr(CREDENTIALS, name) for name in names]
+    mine = [getattr(CREDENTIALS, name).reveal() for name in names]
     proof = CREDENTIALS.proof()
 
     assert Credentials(*mine).match(proof)

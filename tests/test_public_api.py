@@ -25,7 +25,7 @@ PACKAGE = Path(turvo_session.__file__).parent
 MODULES = {path.stem: ast.parse(path.read_text()) for path in PACKAGE.glob("*.py")}
 
 LADDER = [
-    *("errors", "tokens", "store", "failure"),
+    *("errors", "secret", "value", "tokens", "store", "failure"),
     *("origin", "deadline", "sealing", "events", "replay", "grant"),
     *("renewal", "source", "redis_store", "settings", "auth", "session"),
     *("__init__", "testing", "__main__"),

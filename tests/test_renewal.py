@@ -500,7 +500,8 @@ class Fleet(RuleBasedStateMachine):
         if isinstance(leader.answer, Failure):
             self.go(leader, Fail(leader.answer))
         else:
-            grant = leader.answer._replace(received=self.clock())
+            answer = leader.answer
+            grant = Grant(answer.access_token, answer.expires_in, answer.sent, self.clock())
             known = [token for token in (leader.ask.spare, leader.ask.refused) if token]
             self.go(leader, Got(renewal.granted(grant, known, 300.0)))
 

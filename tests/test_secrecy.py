@@ -51,6 +51,7 @@ from turvo_session.grant import Credentials, Grant, PasswordGrant
 from turvo_session.redis_store import companion
 from turvo_session.renewal import Adopt, Ask, Got, Lead
 from turvo_session.sealing import Keyring, Sealing
+from turvo_session.settings import NAMES as SETTINGS
 from turvo_session.settings import Given, Settings
 from turvo_session.store import Change, Slot, Snapshot
 from turvo_session.testing import FakeTurvo
@@ -908,7 +909,7 @@ TOKEN, SLOT = Token(SECRET, 0.0, 1.0, 0.0), Slot(SECRET.encode(), 1.0)
         Ask(b"me", TOKEN, spare=TOKEN),
         Credentials(*5 * [SECRET]),
         PasswordGrant(Credentials(*5 * [SECRET]), "http://127.0.0.1", (1.0, 1.0)),
-        Settings(*6 * [SECRET]),
+        Settings(**dict.fromkeys(SETTINGS, SECRET)),
         Given({"password": SECRET}, []),
         Keyring([SECRET]),
         Sealing(Keyring([b64encode(SECRET[:12].encode() + bytes(20)).decode()]), SECRET),

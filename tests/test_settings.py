@@ -13,8 +13,9 @@ import requests
 from cryptography.fernet import Fernet
 from requests import Request
 
-from turvo_session import MemoryStore, RedisStore, SettingsError, Token, TurvoAuth, settings
+from turvo_session import MemoryStore, RedisStore, SettingsError, Token, TurvoAuth, TurvoSession, settings
 from turvo_session.grant import Grant
+from turvo_session.secret import Secret
 from turvo_session.testing import FakeTurvo
 
 ENVIRON = {
@@ -280,8 +281,15 @@ def test_every_variable_reaches_the_login(turvo: FakeTurvo) -> None:
     assert {"client_id": "another", "client_secret": "one"}.items() <= json.loads(seen.body).items()
 
 
+@pytest.mark.parametrize("environ", [[("TURVO_API_KEY", "k")], "TURVO_API_KEY=k", {"k"}, 7])
+@pytest.mark.parametrize("make", [TurvoAuth.from_env, TurvoSession.from_env])
+def test_what_is_no_environment_is_a_settings_error(make: Any, environ: Any) -> None:
+    with pytest.raises(SettingsError, match="environ must be a mapping"):
+        make(environ)
+
+
 @pytest.mark.parametrize(
-    "secret", [settings.Settings(**GOOD), settings.read(ENVIRON, {})], ids=["both", "read"]
+    "secret", [settings.Settings(**GOOD), settings.read(Secret(ENVIRON), Secret({}))], ids=["both", "read"]
 )
 def test_settings_show_nothing_and_do_not_pickle(secret: object) -> None:
     assert "key-0001" not in f"{secret!r}{secret}"
@@ -393,7 +401,7 @@ def test_from_env_alone_pickles_as_that_and_takes_no_secret_along(
     ids=["arguments", "mapping", "overrides", "token", "grant", "store"],
 )
 def test_what_holds_a_secret_refuses_to_pickle(make: Any) -> None:
-    with pytest.raises(TypeError, match="does not pickle"):
+    with pytest.raises(TypeError, match="does not pickle|cannot be pickled"):
         pickle.dumps(make())
 
 

@@ -17,6 +17,7 @@ from .grant import PasswordGrant
 from .origin import same_origin
 from .renewal import Got
 from .replay import KEY_HEADER, guard_redirect, replay, replayable, rewound
+from .secret import Secret
 from .source import TokenSource, TokenStatus
 from .tokens import Token
 
@@ -73,30 +74,31 @@ class TurvoAuth(AuthBase):
         on_event: Listener | None = None,
     ) -> None:
         given = settings.Settings(
-            base_url,
-            api_key,
-            username,
-            password,
-            client_id,
-            client_secret,
-            expiry_buffer,
-            token_timeout,
-            store,
+            base_url=base_url,
+            api_key=api_key,
+            username=username,
+            password=password,
+            client_id=client_id,
+            client_secret=client_secret,
+            expiry_buffer=expiry_buffer,
+            token_timeout=token_timeout,
+            store=store,
         )
         del base_url, api_key, username, password, client_id, client_secret  # tracebacks show locals
-        del expiry_buffer, token_timeout
+        del expiry_buffer, token_timeout, store
         given.check()
         self.base_url: str = given.normal_base_url
         self._prefix = self.base_url[: self.base_url.index("/", len("https://")) + 1]
         self._beyond = self._prefix[:-1] + chr(ord("/") + 1)
-        self._api_key = given.api_key
+        credentials = given.credentials
+        self._api_key: Secret[str] = credentials.api_key
         self._on_event = on_event
         self._counts = dict.fromkeys(("LoggedIn", "Adopted", "Replayed", "Waited"), 0)
         self._requests = 0
         self._clock = time.monotonic
         self._from_env = False
-        login = PasswordGrant(given.credentials, f"{self.base_url}/oauth/token", given.timeouts)
-        self._source = TokenSource(login, store, expiry_buffer=float(given.expiry_buffer), tell=self._tell)
+        login = PasswordGrant(credentials, f"{self.base_url}/oauth/token", given.timeouts)
+        self._source = TokenSource(login, given.store, expiry_buffer=given.expiry_buffer, tell=self._tell)
         self._attachment = _NOTHING
 
     @classmethod
@@ -109,8 +111,9 @@ class TurvoAuth(AuthBase):
         or wrong, never a value.
         """
         alone = (environ is None or environ is os.environ) and not overrides
-        given = settings.read(os.environ if environ is None else environ, overrides)
+        variables, arguments = Secret(os.environ if environ is None else environ), Secret(overrides)
         del environ, overrides  # tracebacks show locals
+        given = settings.read(variables, arguments)
         given.check()
         auth = cls(**given.arguments)
         auth._from_env = alone
@@ -127,8 +130,7 @@ class TurvoAuth(AuthBase):
             attachment = self._attach(self._source.get())
         self._requests += 1  # one bytecode's worth of a race: a lock would cost more than the headers
         headers = r.headers
-        headers["Authorization"] = attachment.bearer
-        headers[KEY_HEADER] = self._api_key
+        headers["Authorization"], headers[KEY_HEADER] = attachment.secrets()
         r.hooks["response"].append(attachment)
         return r
 
@@ -192,7 +194,7 @@ class TurvoAuth(AuthBase):
         if not (url.startswith(self._prefix) or same_origin(url, self.base_url)):
             return response
         # Another header than ours: somebody put it there, or a 401 is healed already.
-        if response.status_code == 401 and request.headers.get("Authorization") == attachment.bearer:
+        if response.status_code == 401 and request.headers.get("Authorization") == attachment.bearer.reveal():
             response = self._heal(attachment, response, options)
         guard_redirect(response, request)
         return response
@@ -268,12 +270,15 @@ def _from_env(kind: type[TurvoAuth]) -> TurvoAuth:
 class _Attachment:
     """A token made ready for the wire, and the response hook that knows which token it was."""
 
-    __slots__ = ("_auth", "bearer", "due", "token")
+    __slots__ = ("_auth", "bearer", "due", "secrets", "token")
 
     def __init__(self, auth: TurvoAuth, token: Token) -> None:
         self._auth = auth
         self.token = token
-        self.bearer = f"Bearer {token.access_token}"
+        self.bearer: Secret[str] = Secret(f"Bearer {token.access_token}")
+        self.secrets: Callable[[], tuple[str, str]] = Secret(
+            (self.bearer.reveal(), auth._api_key.reveal())
+        ).reveal
         self.due = token.due
 
     def __call__(self, response: Response, *_: object, **options: Any) -> Response:

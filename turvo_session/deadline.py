@@ -11,6 +11,8 @@ import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from .secret import Secret
+
 T = TypeVar("T")
 
 
@@ -23,13 +25,15 @@ class Running(Generic[T]):
 
     def __init__(self, call: Callable[[], T]) -> None:
         self._call = call
-        self._result: T
+        self._result: Secret[T]
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="turvo_session", daemon=True)
         try:
             self._thread.start()
+            return
         except RuntimeError:  # no more threads, or the interpreter is going down: without a bound, then
-            self._run()
+            pass
+        self._run()
 
     def result(self, seconds: float) -> T:
         """What the call returned or raised; ``Overdue`` if it takes more than ``seconds``."""
@@ -40,7 +44,7 @@ class Running(Generic[T]):
             raise Overdue
         if self._error is not None:
             raise self._error
-        return self._result
+        return self._result.reveal()
 
     @property
     def done(self) -> bool:
@@ -49,6 +53,8 @@ class Running(Generic[T]):
 
     def _run(self) -> None:
         try:
-            self._result = self._call()
+            self._result = Secret(self._call())
         except BaseException as error:  # noqa: BLE001 - handed to the thread that asked
-            self._error = error
+            # The variables of the frames that it passed can hold a secret, and tracebacks show them.
+            error.__cause__ = error.__context__ = None
+            self._error = error.with_traceback(None)

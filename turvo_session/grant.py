@@ -19,7 +19,7 @@ from contextlib import suppress
 from hashlib import scrypt
 from hmac import compare_digest
 from os import urandom
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, Final
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -29,6 +29,8 @@ from urllib3.util import Retry
 from . import tokens
 from .deadline import Overdue, Running
 from .failure import INVALID, REJECTED, RETRY_AFTER_CAP, THROTTLED, UNAVAILABLE, Failure
+from .secret import Hidden, Secret
+from .value import Value
 
 if TYPE_CHECKING:
     import tenacity
@@ -43,34 +45,40 @@ PATIENT_WITH = 10.0
 """The longest ``Retry-After``, in seconds, that a login waits for by itself."""
 
 
-class Grant(NamedTuple):
+class Grant(Value, Hidden):
     """What a login gave: the secret, its life in seconds, and when it was sent and received."""
 
-    access_token: str
-    expires_in: float
-    sent: float
-    received: float
+    __slots__ = ("_access_token", "expires_in", "received", "sent")
+    __match_args__ = ("access_token", "expires_in", "sent", "received")
+
+    def __init__(self, access_token: str, expires_in: float, sent: float, received: float) -> None:
+        self._access_token: Secret[str] = Secret(access_token)
+        self.expires_in: Final[float] = expires_in
+        self.sent: Final[float] = sent
+        self.received: Final[float] = received
+
+    @property
+    def access_token(self) -> str:
+        """The secret."""
+        return self._access_token.reveal()
 
     def __repr__(self) -> str:
         return f"<Grant {tokens.fingerprint(self.access_token)}>"
 
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a Grant holds a secret and does not pickle")
 
-
-class Credentials:
-    """Who we are at Turvo. Shows nothing of it, and does not pickle."""
+class Credentials(Hidden):
+    """Who we are at Turvo."""
 
     __slots__ = ("_known", "api_key", "client_id", "client_secret", "password", "username")
 
     def __init__(
         self, api_key: str, username: str, password: str, client_id: str, client_secret: str
     ) -> None:
-        self.api_key: str = api_key
-        self.username: str = username
-        self.password: str = password
-        self.client_id: str = client_id
-        self.client_secret: str = client_secret
+        self.api_key: Secret[str] = Secret(api_key)
+        self.username: Secret[str] = Secret(username)
+        self.password: Secret[str] = Secret(password)
+        self.client_id: Secret[str] = Secret(client_id)
+        self.client_secret: Secret[str] = Secret(client_secret)
         self._known: tuple[str, bool] = ("", False)
 
     def proof(self) -> str:
@@ -93,17 +101,13 @@ class Credentials:
         return self._known[1]
 
     def _proof(self, salt: bytes) -> str:
-        whole = json.dumps([getattr(self, name) for name in self.__slots__[1:]]).encode()
         try:
-            return salt.hex() + scrypt(whole, salt=salt, n=1 << 14, r=8, p=1, dklen=32).hex()
+            return salt.hex() + scrypt(self._whole(), salt=salt, n=1 << 14, r=8, p=1, dklen=32).hex()
         except ValueError:  # pragma: no cover - in a process of its own, by tests/test_processes.py
             return ""  # an OpenSSL without it (FIPS): each process then knows of its own rejection only
 
-    def __repr__(self) -> str:
-        return "<Credentials>"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("Credentials are secret and do not pickle")
+    def _whole(self) -> bytes:
+        return json.dumps([getattr(self, name).reveal() for name in self.__slots__[1:]]).encode()
 
 
 class PasswordGrant:
@@ -194,7 +198,7 @@ class PasswordGrant:
             response._content = b'{"access_token": "judged", "token_type": "Bearer"}'
             return response
 
-        with OAuth2Session(client=LegacyApplicationClient(self._credentials.client_id)) as session:
+        with OAuth2Session(client=LegacyApplicationClient(self._credentials.client_id.reveal())) as session:
             session.mount("https://", adapter)
             session.register_compliance_hook("access_token_request", to_turvo)  # type: ignore[call-overload]
             session.register_compliance_hook("access_token_response", from_turvo)
@@ -205,7 +209,10 @@ class PasswordGrant:
                         username="",
                         password="",
                         auth=_no_auth,
-                        headers={"Accept": "application/json", "x-api-key": self._credentials.api_key},
+                        headers={
+                            "Accept": "application/json",
+                            "x-api-key": self._credentials.api_key.reveal(),
+                        },
                         timeout=self._timeout,
                     )
             except Exception as error:  # noqa: BLE001 - whatever it is, its text and frames hold the password
@@ -215,10 +222,10 @@ class PasswordGrant:
     def _body(self) -> dict[str, str]:
         return {
             "grant_type": "password",
-            "client_id": self._credentials.client_id,
-            "client_secret": self._credentials.client_secret,
-            "username": self._credentials.username,
-            "password": self._credentials.password,
+            "client_id": self._credentials.client_id.reveal(),
+            "client_secret": self._credentials.client_secret.reveal(),
+            "username": self._credentials.username.reveal(),
+            "password": self._credentials.password.reveal(),
             "scope": "read+trust+write",
             "type": "business",
         }

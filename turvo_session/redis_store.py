@@ -20,6 +20,7 @@ from weakref import finalize
 from .deadline import Overdue, Running
 from .errors import SettingsError
 from .sealing import Keyring, Sealing
+from .secret import Secret
 from .store import KEEP, Change, Slot, Snapshot, StoreError
 
 if TYPE_CHECKING:
@@ -49,11 +50,12 @@ class RedisStore:
     def __init__(
         self, client: Redis | RedisCluster, key: str, *, encryption_keys: Iterable[str] | Keyring = ()
     ) -> None:
+        self._client: Secret[Any] = Secret(client)
+        del client  # tracebacks show locals
         ring = Keyring(encryption_keys)
-        if not hasattr(client, "execute_command"):
+        del encryption_keys
+        if not hasattr(self._client.reveal(), "execute_command"):
             raise SettingsError("RedisStore takes a client of redis-py; RedisStore.from_url takes a URL")
-        self._client: Any = client
-        del encryption_keys, client  # tracebacks show locals
         self._key = key
         self._keys = [key, *(companion(key, name) for name in ("lease", "failure", "wake"))]
         self._sealing = Sealing(ring, key) if ring.keys else None
@@ -63,48 +65,38 @@ class RedisStore:
     @classmethod
     def from_url(cls, url: str, key: str, *, encryption_keys: Iterable[str] | Keyring = ()) -> RedisStore:
         """A store at ``redis://``, ``rediss://`` or ``unix://``. Raises ``SettingsError`` for another URL."""
+        hidden = Secret(url)
+        del url  # tracebacks show locals
         ring = Keyring(encryption_keys)
-        del encryption_keys  # tracebacks show locals
+        del encryption_keys
         client = None
-        try:
-            with suppress(Exception):  # its text can hold a part of the password
-                client = _client(url)
-            if client is None:
-                raise SettingsError(
-                    "REDIS_URL is no URL such as redis://[user:password@]host:6379/0, rediss://... "
-                    "or unix:///path, or has an option that redis-py does not know"
-                )
-            store = cls(client, key, encryption_keys=ring)
-            # Nobody else can close its connections. Collected with it, in a cycle, they would not always go first.
-            finalize(store, client.connection_pool.disconnect).atexit = False
-            return store
-        finally:
-            del url, client  # tracebacks show locals, and redis 6 and 7 the password of a client
+        with suppress(Exception):  # its text can hold a part of the password
+            client = Secret(_client(hidden))
+        if client is None:
+            raise SettingsError(
+                "REDIS_URL is no URL such as redis://[user:password@]host:6379/0, rediss://... "
+                "or unix:///path, or has an option that redis-py does not know"
+            )
+        store = cls(client.reveal(), key, encryption_keys=ring)
+        # Nobody else can close its connections. Collected with it, in a cycle, they would not always go first.
+        finalize(store, client.reveal().connection_pool.disconnect).atexit = False
+        return store
 
     def read(self) -> Snapshot:
         """What is held now."""
         at = time.monotonic()
-        seen = self._eval("read", _Arguments())
-        token, lease, failure = (_slot(seen[i], seen[i + 1]) for i in (0, 2, 4))
-        if token and self._sealing:
-            token = token._replace(value=self._sealing.open(token.value))
-        return Snapshot(at, token, lease, failure, (seen[6], seen[7]))
+        return self._eval("read", [], lambda reply: self._snapshot(at, reply))
 
     def swap(self, seen: Snapshot, change: Change) -> bool:
         """Apply ``change`` if nothing is different from what was ``seen``."""
-        arguments = _Arguments([seen.version[0]])
-        # Tracers put the text of each argument into a span: that of a buffer does not show what it holds.
-        for new in change[:3]:
-            if new is KEEP:
-                arguments += ["", -1]
-            elif new is None:
-                arguments += ["", 0]
-            else:
-                arguments += [memoryview(new.value), max(1, int(new.left * 1000))]
-        if self._sealing and change.token is not None and change.token is not KEEP:
-            arguments[1] = memoryview(self._sealing.seal(change.token.value))
+        token = change.token
+        if self._sealing and token is not None and token is not KEEP:
+            token = Slot(self._sealing.seal(token.value), token.left)
+        arguments = [seen.version[0]]
+        for new in (token, change.lease, change.failure):
+            arguments += _to_write(new)
         arguments.append(int(change.wake))
-        return bool(self._eval("swap", arguments) == 1)
+        return self._eval("swap", arguments, lambda reply: bool(reply == 1))
 
     def wait(self, seen: Snapshot, seconds: float) -> None:
         """Return when woken after ``seen``, or after ``seconds``."""
@@ -118,16 +110,25 @@ class RedisStore:
     def __reduce__(self) -> NoReturn:
         raise TypeError("a RedisStore holds the Redis password and does not pickle; make one in each process")
 
-    def _eval(self, name: str, arguments: _Arguments) -> Any:
+    def _eval(self, name: str, arguments: list[Any], meaning: Callable[[Any], T]) -> T:
+        """What ``meaning`` makes of the reply, which can hold a token."""
         script = _script(name)
-        return self._do(
-            lambda: _twice(lambda: self._client.execute_command("EVAL", script, 4, *self._keys, *arguments)),
-            PATIENCE,
-        )
+
+        def call() -> Any:
+            client = self._client.reveal()
+            return client.execute_command("EVAL", script, 4, *self._keys, *arguments)
+
+        return self._do(lambda: meaning(_twice(call)), PATIENCE)
+
+    def _snapshot(self, at: float, reply: Any) -> Snapshot:
+        token, lease, failure = (_slot(reply[i], reply[i + 1]) for i in (0, 2, 4))
+        if token and self._sealing:
+            token = Slot(self._sealing.open(token.value), token.left)
+        return Snapshot(at, token, lease, failure, (reply[6], reply[7]))
 
     def _block(self, milliseconds: int, version: str) -> None:
         # The client's own timeout per read would end a longer block, so its connection is used.
-        pool = _pool(self._client, self._key)
+        pool = _pool(self._client.reveal(), self._key)
         connection = pool.get_connection()
         try:
             connection.send_command("XREAD", "BLOCK", milliseconds, "STREAMS", self._keys[3], version)
@@ -166,17 +167,17 @@ class RedisStore:
         return result
 
 
-def _client(url: str) -> Any:
+def _client(url: Secret[str]) -> Any:
     """A client for ``url``. Raises something if it is none; ``redis`` alone would notice when it connects."""
     from redis import Redis
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 
-    parts = urlsplit(url)
+    parts = urlsplit(url.reveal())
     if parts.scheme != "unix" and not re.fullmatch(r"/?\d*", parts.path):
         raise ValueError  # redis would take the number of the database to be 0
     client = Redis.from_url(
-        url,
+        url.reveal(),
         protocol=2,  # servers older than 6 know no HELLO
         retry=Retry(NoBackoff(), 0),
         socket_timeout=PATIENCE / 2,
@@ -185,16 +186,6 @@ def _client(url: str) -> Any:
     pool = client.connection_pool
     pool.connection_class(**pool.connection_kwargs)  # without connecting
     return client
-
-
-class _Arguments(list[str | memoryview | int]):
-    """What a script is given. Shows nothing of it: a token is among it."""
-
-    def __repr__(self) -> str:
-        return f"<{len(self)} arguments>"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("arguments hold a token and do not pickle")
 
 
 def companion(key: str, name: str) -> str:
@@ -208,6 +199,17 @@ def _slot(value: str | bytes, milliseconds: int) -> Slot | None:
     """A value with its life; none where there is no end to its life, which would bind for ever."""
     raw = value.encode() if isinstance(value, str) else value
     return Slot(raw, milliseconds / 1000) if raw and milliseconds > 0 else None
+
+
+def _to_write(new: Slot | None) -> tuple[str | memoryview, int]:
+    """The two arguments of the script for one value."""
+    if new is None:
+        return "", 0
+    if new is KEEP:
+        return "", -1
+    # Tracers put the text of each argument into a span, and error trackers that of each
+    # variable: the text of a buffer does not show what it holds.
+    return memoryview(new.value), max(1, int(new.left * 1000))
 
 
 def _script(name: str) -> str:

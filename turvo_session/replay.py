@@ -14,6 +14,7 @@ from requests.exceptions import UnrewindableBodyError
 from requests.utils import get_netrc_auth, rewind_body
 
 from .origin import redirect_target, same_origin
+from .secret import Secret
 
 KEY_HEADER = "x-api-key"
 DRAIN_CAP = 1 << 16
@@ -45,7 +46,7 @@ def rewound(request: PreparedRequest) -> bool:
     return True
 
 
-def replay(response: Response, bearer: str, options: dict[str, Any]) -> Response:
+def replay(response: Response, bearer: Secret[str], options: dict[str, Any]) -> Response:
     """Send the request of ``response``, ``rewound``, again with another ``bearer``, as it was sent before.
 
     ``options`` are those of a response hook (timeout, verify, cert, proxies, stream). The refused
@@ -53,8 +54,7 @@ def replay(response: Response, bearer: str, options: dict[str, Any]) -> Response
     """
     refused = response.request
     request = _plain_copy(refused)
-    request.headers["Authorization"] = bearer
-    del bearer  # tracebacks show locals
+    request.headers["Authorization"] = bearer.reveal()
     _drain(response)
     if response.cookies and request._cookies is not None:
         request.headers.pop("Cookie", None)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NoReturn
+from typing import Any
 
 from .errors import SettingsError
+from .secret import Hidden, Secret
 
 UNREADABLE = b"?"
 """What a value that cannot be opened is taken for: one that holds no token, to be replaced."""
@@ -13,20 +14,22 @@ UNREADABLE = b"?"
 _HOW = "python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'"
 
 
-class Keyring:
+class Keyring(Hidden):
     """Keys that do not show, the first of which seals."""
 
     def __init__(self, keys: Iterable[str] | Keyring) -> None:
-        self.keys: tuple[str, ...] = keys.keys if isinstance(keys, Keyring) else tuple(keys)
+        self._keys: Secret[tuple[str, ...]] = Secret(keys.keys if isinstance(keys, Keyring) else tuple(keys))
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys."""
+        return self._keys.reveal()
 
     def __repr__(self) -> str:
         return f"<Keyring of {len(self.keys)}>"
 
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a Keyring holds encryption keys and does not pickle")
 
-
-class Sealing:
+class Sealing(Hidden):
     """Seals values for one ``name``; every key of the ring opens them.
 
     Raises ``SettingsError`` if the package ``cryptography`` is missing, or a key is none.
@@ -34,13 +37,14 @@ class Sealing:
 
     def __init__(self, ring: Keyring, name: str) -> None:
         self._name = name.encode(errors="surrogatepass") + b"\0"
-        self._fernet, trouble = _fernet(ring)
+        fernet, trouble = _fernet(ring)
+        self._fernet: Secret[Any] = Secret(fernet)
         if trouble:
             raise SettingsError(f"TURVO_TOKEN_ENCRYPTION_KEYS: {trouble}")
 
     def seal(self, value: bytes) -> bytes:
         """``value`` and the name it is for, encrypted and signed."""
-        sealed: bytes = self._fernet.encrypt(self._name + value)
+        sealed: bytes = self._fernet.reveal().encrypt(self._name + value)
         return sealed
 
     def open(self, sealed: bytes) -> bytes:
@@ -48,16 +52,10 @@ class Sealing:
         from cryptography.fernet import InvalidToken
 
         try:
-            opened: bytes = self._fernet.decrypt(sealed)
+            opened: bytes = self._fernet.reveal().decrypt(sealed)
         except InvalidToken:
             return UNREADABLE
         return opened.removeprefix(self._name) if opened.startswith(self._name) else UNREADABLE
-
-    def __repr__(self) -> str:
-        return "<Sealing>"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a Sealing holds encryption keys and does not pickle")
 
 
 def _fernet(ring: Keyring) -> tuple[Any, str]:

@@ -13,6 +13,7 @@ from urllib3.util import Retry
 from .auth import TurvoAuth
 from .errors import TurvoResponseError
 from .replay import KEY_HEADER, replayable
+from .secret import Secret
 
 PAGE_SIZE = 24
 """Turvo gives no more rows a page, whatever is asked."""
@@ -58,7 +59,9 @@ class TurvoSession(Session):
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **options: Any) -> TurvoSession:
         """A session with ``TurvoAuth.from_env()``; ``options`` are its own. Raises ``SettingsError``."""
-        return cls(TurvoAuth.from_env(environ), **options)
+        variables, arguments = Secret(environ), Secret(options)
+        del environ, options  # tracebacks show locals
+        return cls(TurvoAuth.from_env(variables.reveal()), **arguments.reveal())
 
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **options: Any) -> Response:
         """As in ``requests``, with a path for a URL and the session's timeout."""

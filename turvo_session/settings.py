@@ -1,7 +1,7 @@
 """What is set, and whether it can be right: arguments and environment variables to values.
 
-Every mistake is reported at once, by name, never with a value. Nothing here shows in a ``repr``,
-since tracebacks can render the variables of the frames that they pass.
+Every mistake is reported at once, by name, never with a value. Values are in a ``Secret`` throughout,
+because error trackers keep the variables of the frames that an exception passes, and open them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from hashlib import sha256
-from typing import Any, NoReturn
+from typing import Any
 
 from requests import PreparedRequest, RequestException
 
@@ -19,6 +19,7 @@ from . import tokens
 from .errors import SettingsError
 from .grant import Credentials
 from .origin import is_loopback, origin
+from .secret import Hidden, Secret
 from .store import TokenStore
 
 DEFAULT_BASE_URL = "https://publicapi.turvo.com/v1"
@@ -37,9 +38,7 @@ _DEFAULT_PORT = re.compile(r"\A(?:(https://[^/]+):443|(http://[^/]+):80)(?=/|\Z)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Settings:
-    """The arguments of a ``TurvoAuth``."""
-
+class _Values(Hidden):
     base_url: str = ""
     api_key: str = ""
     username: str = ""
@@ -50,6 +49,18 @@ class Settings:
     token_timeout: tuple[float, float] = (3.05, 10.0)
     store: object = None
 
+
+NAMES = frozenset(field.name for field in fields(_Values))
+
+
+class Settings(Hidden):
+    """The arguments of a ``TurvoAuth``, those of ``NAMES``."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, **values: Any) -> None:
+        self._values: Secret[_Values] = Secret(_Values(**values))
+
     def check(self) -> None:
         """Raise ``SettingsError`` that names every argument that is missing or wrong."""
         _report(self.problems({}))
@@ -57,117 +68,134 @@ class Settings:
     def problems(self, names: Mapping[str, str]) -> list[str]:
         """What is wrong, each with the name of the setting as in ``names``."""
         found = []
+        values = self._values.reveal
         for field in VARIABLES:
-            value, name = getattr(self, field), names.get(field, field)
+            value, name = getattr(values(), field), names.get(field, field)
             if not value or not isinstance(value, str):
                 found.append(f"{name} is not set" if not value else f"{name} is no text")
             elif field == "base_url":
                 found += [f"{name} {complaint}" for complaint in _complaints(value)]
             elif field == "api_key" and not tokens.usable(value):
                 found.append(f"{name} holds a character that no header can carry (a line end or a blank?)")
-        if not _seconds(self.expiry_buffer, least=0.0):
+            del value  # tracebacks show locals
+        if not _seconds(values().expiry_buffer, least=0.0):
             found.append("expiry_buffer is no number of seconds, 0 or more")
-        if not (
-            isinstance(self.token_timeout, tuple)
-            and len(self.token_timeout) == 2
-            and all(_seconds(part, least=0.001) for part in self.token_timeout)
-        ):
+        if not _pair(values().token_timeout):
             found.append("token_timeout is no pair of seconds, to connect and to read, both above 0")
-        if self.store is not None and not isinstance(self.store, TokenStore):
+        if not isinstance(values().store, TokenStore | None):
             found.append("store is no TokenStore; RedisStore.from_url(url, key) makes one")
         return found
 
     @property
     def normal_base_url(self) -> str:
         """The base URL as ``requests`` spells it, with ``/v1`` and without a slash at the end."""
-        return _normal(self.base_url)
+        return _normal(self._values.reveal().base_url)
 
     @property
     def credentials(self) -> Credentials:
         """Who we are."""
-        return Credentials(self.api_key, self.username, self.password, self.client_id, self.client_secret)
+        names = ("api_key", "username", "password", "client_id", "client_secret")
+        return Credentials(*(getattr(self._values.reveal(), name) for name in names))
+
+    @property
+    def expiry_buffer(self) -> float:
+        """Seconds of its life that a token has left when it is renewed."""
+        return float(self._values.reveal().expiry_buffer)
+
+    @property
+    def store(self) -> TokenStore | None:
+        """Where the token is shared."""
+        store: Any = self._values.reveal().store
+        return store  # type: ignore[no-any-return]
 
     @property
     def timeouts(self) -> tuple[float, float]:
         """Seconds to connect to the token endpoint, and to read from it."""
-        return float(self.token_timeout[0]), float(self.token_timeout[1])
+        connect, read = self._values.reveal().token_timeout
+        return float(connect), float(read)
 
     @property
     def token_key(self) -> str:
         """The Redis key of these credentials' token: its hash tag keeps all our keys in one slot."""
-        identity = f"{self.normal_base_url}\n{self.client_id}\n{self.username}"
+        values = self._values.reveal
+        identity = f"{self.normal_base_url}\n{values().client_id}\n{values().username}"
         digest = sha256(identity.encode(errors="surrogatepass"))  # the environment may be no UTF-8
         return f"turvo:auth_token:{{{digest.hexdigest()[:12]}}}"
 
-    def __repr__(self) -> str:
-        return "<Settings>"
 
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("Settings are secret and do not pickle")
-
-
-class Given:
+class Given(Hidden):
     """What the environment and the overrides give: the arguments of a ``TurvoAuth``, or trouble."""
 
     def __init__(self, arguments: dict[str, Any], trouble: list[str]) -> None:
-        self.arguments = arguments
+        self._arguments: Secret[dict[str, Any]] = Secret(arguments)
         self._trouble = trouble
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of a ``TurvoAuth``."""
+        return self._arguments.reveal()
 
     def check(self) -> None:
         """Raise ``SettingsError`` that names every variable that is missing or wrong."""
         _report(self._trouble)
 
-    def __repr__(self) -> str:
-        return "<Given>"
 
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("what is given is secret and does not pickle")
-
-
-def read(environ: Mapping[str, str], overrides: Mapping[str, Any]) -> Given:
+def read(environ: Secret[Mapping[str, str]], overrides: Secret[dict[str, Any]]) -> Given:
     """Settings from environment variables; ``overrides`` are arguments of ``TurvoAuth``. Raises nothing."""
-    found = {name: environ.get(variable) for name, variable in VARIABLES.items()}
-    arguments: dict[str, Any] = {name: value for name, value in found.items() if value} | dict(overrides)
-    arguments.setdefault("base_url", DEFAULT_BASE_URL)
-    known = {field.name for field in fields(Settings)}
-    settings = Settings(**{name: value for name, value in arguments.items() if name in known})
-    trouble = settings.problems({name: var for name, var in VARIABLES.items() if name not in overrides})
-    odd = [name for name in STORE_VARIABLES if not isinstance(environ.get(name, ""), str)]
+    variables = environ.reveal
+    if not hasattr(variables(), "get"):
+        return Given({}, ["environ must be a mapping of strings to strings, such as os.environ"])
+    found = {name: Secret(variables().get(variable)) for name, variable in VARIABLES.items()}
+    arguments: Secret[dict[str, Any]] = Secret(
+        {
+            "base_url": DEFAULT_BASE_URL,
+            **{name: value.reveal() for name, value in found.items() if value.reveal()},
+            **overrides.reveal(),
+        }
+    )
+    settings = Settings(**{name: value for name, value in arguments.reveal().items() if name in NAMES})
+    trouble = settings.problems(
+        {name: variable for name, variable in VARIABLES.items() if name not in overrides.reveal()}
+    )
+    odd = [name for name in STORE_VARIABLES if not isinstance(variables().get(name, ""), str)]
     if odd:
         trouble += [f"{name} is no text" for name in odd]
     else:
         _read_store(environ, settings, arguments, trouble)
-    return Given(arguments, trouble)
+    return Given(arguments.reveal(), trouble)
 
 
 def _read_store(
-    environ: Mapping[str, str], settings: Settings, arguments: dict[str, Any], trouble: list[str]
+    environ: Secret[Mapping[str, str]],
+    settings: Settings,
+    arguments: Secret[dict[str, Any]],
+    trouble: list[str],
 ) -> None:
     """Put the store of the environment into the ``arguments``, unless they have one, or add to the ``trouble``."""
-    url, keys = environ.get("REDIS_URL"), environ.get("TURVO_TOKEN_ENCRYPTION_KEYS")
-    if not (url or keys):
+    url, keys = (Secret(environ.reveal().get(name)) for name in ("REDIS_URL", "TURVO_TOKEN_ENCRYPTION_KEYS"))
+    if not (url.reveal() or keys.reveal()):
         return
     from .redis_store import RedisStore
     from .sealing import Keyring, Sealing
 
-    key = environ.get("TURVO_TOKEN_KEY") or ("" if trouble else settings.token_key)
-    ring = Keyring(part.strip() for part in (keys or "").split(",") if part.strip())
+    key = environ.reveal().get("TURVO_TOKEN_KEY") or ("" if trouble else settings.token_key)
+    ring = Keyring(part.strip() for part in (keys.reveal() or "").split(",") if part.strip())
     try:
         if ring.keys:
             Sealing(ring, key)
     except SettingsError as error:
         trouble.append(str(error))
         ring = Keyring(())  # the URL may be wrong as well
-    if "store" in arguments:
-        store = arguments["store"]
+    if "store" in arguments.reveal():
+        store = arguments.reveal()["store"]
         if ring.keys and isinstance(store, RedisStore) and not store._sealing:
             trouble.append(
                 "TURVO_TOKEN_ENCRYPTION_KEYS is set, but the store that was given seals nothing; "
                 "make it with RedisStore(..., encryption_keys=...)"
             )
-    elif url:
+    elif url.reveal():
         try:
-            arguments["store"] = RedisStore.from_url(url, key, encryption_keys=ring)
+            arguments.reveal()["store"] = RedisStore.from_url(url.reveal() or "", key, encryption_keys=ring)
         except SettingsError as error:
             trouble.append(str(error))
 
@@ -197,6 +225,12 @@ def _normal(base_url: str) -> str:
     request.prepare_url(base_url.strip(), None)
     url = _DEFAULT_PORT.sub(r"\1\2", (request.url or "").rstrip("/"))
     return url if re.search(r"/v\d+\Z", url, re.IGNORECASE) else f"{url}/v1"
+
+
+def _pair(value: object) -> bool:
+    if not isinstance(value, tuple) or len(value) != 2:
+        return False
+    return all(_seconds(part, least=0.001) for part in value)
 
 
 def _seconds(value: object, *, least: float) -> bool:

@@ -389,7 +389,7 @@ class _Level:
 
     def _differs(self, seen: Snapshot) -> bool:
         """Whether somebody has stored a token since we could not."""
-        before = self._unwritten and self._unwritten.token
+        before = self._unwritten.token if self._unwritten else None
         return seen.token is not None and (before is None or before.value != seen.token.value)
 
     def _watched(

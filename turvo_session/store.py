@@ -13,48 +13,95 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
+
+from .secret import Secret
+from .value import Value
 
 
 class StoreError(Exception):
     """The store cannot be used now. The work goes on without it; the text holds no secret."""
 
 
-class Slot(NamedTuple):
+class Slot(Value):
     """A value in a store (visible ASCII) and the seconds that it has to live."""
 
-    value: bytes
-    left: float
+    __slots__ = ("_value", "left")
+    __match_args__ = ("value", "left")
 
-    def __repr__(self) -> str:  # the value may be a token
+    def __init__(self, value: bytes, left: float) -> None:
+        self._value: Secret[bytes] = Secret(value)  # it may hold a token
+        del value  # tracebacks show locals
+        if hasattr(left, "__len__"):  # a text: it may be the value
+            del left
+            raise TypeError("left must be a number of seconds")
+        self.left: Final[float] = left
+
+    @property
+    def value(self) -> bytes:
+        """What is stored."""
+        return self._value.reveal()
+
+    def __repr__(self) -> str:
         return f"<Slot of {len(self.value)} bytes, {self.left:.3f} s left>"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Slot, tuple(self._fields().values())  # a store may keep pickles
 
-class Snapshot(NamedTuple):
+
+class Snapshot(Value):
     """What a store held at the monotonic moment ``at``.
 
     ``version`` is the store's own affair: by it ``swap`` knows whether anything has changed
     since, and ``wait`` whether the waiters were woken since.
     """
 
-    at: float
-    token: Slot | None
-    lease: Slot | None
-    failure: Slot | None
-    version: Any
+    __slots__ = ("at", "failure", "lease", "token", "version")
+    __match_args__ = ("at", "token", "lease", "failure", "version")
+
+    def __init__(
+        self, at: float, token: Slot | None, lease: Slot | None, failure: Slot | None, version: Any
+    ) -> None:
+        if not all(isinstance(slot, Slot | None) for slot in (token, lease, failure)):
+            del token, lease, failure  # tracebacks show locals
+            raise TypeError("token, lease and failure of a Snapshot must each be a Slot or None")
+        self.at: Final[float] = at
+        self.token: Final[Slot | None] = token
+        self.lease: Final[Slot | None] = lease
+        self.failure: Final[Slot | None] = failure
+        self.version: Final[Any] = version
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Snapshot, tuple(self._fields().values())
 
 
 KEEP = Slot(b"", -1.0)
 """In a ``Change``: leave this value as it is."""
 
 
-class Change(NamedTuple):
+class Change(Value):
     """What to write: for each value ``KEEP``, ``None`` (remove it) or a ``Slot``; and whether to wake."""
 
-    token: Slot | None = KEEP
-    lease: Slot | None = KEEP
-    failure: Slot | None = KEEP
-    wake: bool = False
+    __slots__ = ("failure", "lease", "token", "wake")
+    __match_args__ = ("token", "lease", "failure", "wake")
+
+    def __init__(
+        self,
+        token: Slot | None = KEEP,
+        lease: Slot | None = KEEP,
+        failure: Slot | None = KEEP,
+        wake: bool = False,
+    ) -> None:
+        if not all(isinstance(slot, Slot | None) for slot in (token, lease, failure)):
+            del token, lease, failure  # tracebacks show locals
+            raise TypeError("token, lease and failure of a Change must each be a Slot or None")
+        self.token: Final[Slot | None] = token
+        self.lease: Final[Slot | None] = lease
+        self.failure: Final[Slot | None] = failure
+        self.wake: Final[bool] = wake
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Change, tuple(self._fields().values())
 
 
 @runtime_checkable
@@ -97,8 +144,8 @@ class MemoryStore:
             if now.version[0] != seen.version[0]:
                 return False
             token, lease, failure = (
-                kept if new is KEEP else new and (new.value, now.at + new.left)
-                for kept, new in zip(self._slots, change[:3], strict=True)
+                kept if new is KEEP else _kept(new, now.at)
+                for kept, new in zip(self._slots, (change.token, change.lease, change.failure), strict=True)
             )
             self._slots = (token, lease, failure)
             self._changes += 1
@@ -130,12 +177,16 @@ class MemoryStore:
         self._slots = (self._slots[0], None, self._slots[2])
 
 
-_Kept = tuple[bytes, float] | None
+_Kept = tuple[Secret[bytes], float] | None
 _in_memory: weakref.WeakSet[MemoryStore] = weakref.WeakSet()
 
 
+def _kept(slot: Slot | None, now: float) -> _Kept:
+    return None if slot is None else (Secret(slot.value), now + slot.left)
+
+
 def _slot(kept: _Kept, now: float) -> Slot | None:
-    return kept and Slot(kept[0], kept[1] - now)
+    return kept and Slot(kept[0].reveal(), kept[1] - now)
 
 
 def _reset_after_fork() -> None:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
+
+from .secret import Hidden, Secret
+from .value import Value
 
 DEFAULT_BUFFER = 300.0
 LONGEST_LIFE = 30 * 86400.0
@@ -24,7 +26,7 @@ _USABLE = re.compile(r"[\x21-\x7e]{1,8192}").fullmatch
 
 def fingerprint(secret: str) -> str:
     """The first 8 hex digits of the SHA-256: names a token in a log without telling it."""
-    return sha256(secret.encode()).hexdigest()[:8]
+    return sha256(secret.encode(errors="surrogatepass")).hexdigest()[:8]
 
 
 def usable(secret: object) -> bool:
@@ -32,8 +34,7 @@ def usable(secret: object) -> bool:
     return isinstance(secret, str) and _USABLE(secret) is not None
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Token:
+class Token(Value, Hidden):
     """A bearer token and its times.
 
     ``access_token`` is the secret. ``start`` is the monotonic moment, in seconds, from which
@@ -41,10 +42,24 @@ class Token:
     and somebody should get another.
     """
 
-    access_token: str
-    start: float
-    life: float
-    buffer: float
+    __slots__ = ("_access_token", "buffer", "life", "start")
+    __match_args__ = ("access_token", "start", "life", "buffer")
+
+    def __init__(self, access_token: str, start: float, life: float, buffer: float) -> None:
+        self._access_token: Secret[str] = Secret(access_token)
+        del access_token  # tracebacks show locals
+        texts = any(hasattr(seconds, "__len__") for seconds in (start, life, buffer))
+        if texts or not isinstance(self.access_token, str):
+            del start, life, buffer  # one of them may be the secret
+            raise TypeError("access_token must be a string; start, life and buffer numbers of seconds")
+        self.start: Final[float] = start
+        self.life: Final[float] = life
+        self.buffer: Final[float] = buffer
+
+    @property
+    def access_token(self) -> str:
+        """The secret."""
+        return self._access_token.reveal()
 
     @property
     def due(self) -> float:
