@@ -17,7 +17,7 @@ from .source import TokenStatus
 from .store import Change, MemoryStore, Slot, Snapshot, StoreError, TokenStore
 from .tokens import Token
 
-__version__ = "1.1.0"
+__version__ = "1.1.1"
 
 __all__ = [
     "Change",
