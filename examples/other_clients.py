@@ -1,4 +1,4 @@
-"""The token for whatever is not ``requests``: ``urllib`` here; httpx, aiohttp and curl take the same two headers."""
+"""The token for clients other than ``requests``: httpx, aiohttp, curl, here urllib."""
 
 from __future__ import annotations
 
@@ -13,27 +13,31 @@ from turvo_session import Token, TurvoAuth
 auth = TurvoAuth.from_env()
 
 
-def headers(token: Token) -> dict[str, str]:
-    """With httpx: ``httpx.get(url, headers=headers(auth.token()))``."""
-    return {"Authorization": f"Bearer {token.access_token}", "x-api-key": os.environ["TURVO_API_KEY"]}
+def headers_for(token: Token) -> dict[str, str]:
+    """Return the two headers: ``httpx.get(url, headers=headers_for(auth.token()))``."""
+    bearer = f"Bearer {token.access_token}"
+    return {"Authorization": bearer, "x-api-key": os.environ["TURVO_API_KEY"]}
 
 
-def get(path: str) -> Any:
+def get_json(path: str) -> Any:
+    """Return an answer; after a 401, ask once more with another token."""
     url = auth.base_url + path
-    token = auth.token()  # ask each time: it costs nothing while a token is good
+    token = auth.token()
     try:
-        answer = urlopen(Request(url, headers=headers(token)), timeout=30)
+        answer = urlopen(Request(url, headers=headers_for(token)), timeout=30)
     except HTTPError as error:
         if error.code != 401:
             raise
-        # What a requests session does by itself: another token, and once more. Not so if somebody was faster.
+        # Another thread or process may have replaced the token already.
         if auth.token().access_token == token.access_token:
             auth.forget()
-        answer = urlopen(Request(url, headers=headers(auth.token())), timeout=30)
+        renewed = headers_for(auth.token())
+        answer = urlopen(Request(url, headers=renewed), timeout=30)
     with answer:
         return json.load(answer)
 
 
 if __name__ == "__main__":
-    for row in get("/shipments/list?status[eq]=2105")["details"].get("shipments", []):
-        print(row["id"], row["customId"])
+    page = get_json("/shipments/list?status[eq]=2105")["details"]
+    for row in page.get("shipments", []):
+        print(f"{row['id']} {row['customId']!a}")

@@ -1,4 +1,4 @@
-"""Threads over one session and one auth: the detail pages of all shipments that are en route, eight at a time."""
+"""Threads that share one session: read all shipments en route, eight at a time."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ from typing import Any
 from turvo_session import TurvoSession
 
 
-def main() -> None:
-    with TurvoSession.from_env() as session, ThreadPoolExecutor(max_workers=8) as pool:
+def print_arrivals(session: TurvoSession, pool: ThreadPoolExecutor) -> None:
+    """Print the ETA of each shipment at its last stop."""
 
-        def detail(row: dict[str, Any]) -> dict[str, Any]:
-            response = session.get(f"/shipments/{row['id']}")
-            response.raise_for_status()
-            shipment: dict[str, Any] = response.json()["details"]
-            return shipment
+    def read_details(row: dict[str, Any]) -> dict[str, Any]:
+        """Return what a list does not tell: stops, drivers, times."""
+        return session.details(f"/shipments/{row['id']}")
 
-        rows = session.records("/shipments/list", "shipments", {"status[eq]": "2105"})
-        for shipment in pool.map(detail, rows):
-            print(shipment["id"], shipment["globalRoute"][-1]["etaToStop"]["etaValue"])
+    filters = {"status[eq]": "2105"}
+    rows = session.records("/shipments/list", "shipments", filters)
+    for shipment in pool.map(read_details, rows):
+        last_stop = shipment["globalRoute"][-1]
+        # `!a` shows control characters as text.
+        print(f"{shipment['id']} {last_stop['etaToStop']['etaValue']!a}")
 
 
 if __name__ == "__main__":
-    main()
+    with TurvoSession.from_env() as shared, ThreadPoolExecutor(8) as threads:
+        print_arrivals(shared, threads)

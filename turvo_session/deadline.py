@@ -1,60 +1,106 @@
-"""A bound on the whole of a call, where the call itself knows only timeouts per read.
+"""A bound on the whole of a call that by itself knows only timeouts per read.
 
-A server that drips a byte a second, or a name server that hangs, is within every timeout of
-``requests`` and ``redis`` for ever. So the call is made in a thread of its own, which is left
-behind if it does not come back in time. Who made it sees to it that it does no harm any more.
+A server that drips a byte a second, or a name server that hangs, keeps within every
+timeout of ``redis`` for ever. So the call runs in a thread of its own, which is left
+behind if it does not come back in time.
+
+The thread is also what tells two kinds of exceptions apart. What the call raises is
+kept as its ``error``. What a signal handler, a time limit or Ctrl-C raises in the
+caller's thread while it waits comes out at once and is nobody's ``error``.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Generic, TypeVar
 
-from .secret import Secret
+from .secret import Hidden
 
 T = TypeVar("T")
 
+INTERRUPTED_FOR = 0.1
+"""Seconds that an interrupted caller waits for the call to end.
 
-class Overdue(Exception):
-    """The call did not come back in time."""
+A lease that the call is about to take can be given back only once it is taken.
+"""
+
+_PARTS = 10
 
 
-class Running(Generic[T]):
-    """``call()`` in a daemon thread, started at once (or done at once, if there can be no thread)."""
+class BoundedCall(Hidden, Generic[T]):
+    """Runs ``call()`` in a daemon thread, in a copy of the caller's context.
 
-    def __init__(self, call: Callable[[], T]) -> None:
+    ``may_raise(error)`` says whether ``error`` came out of the call. It is asked only
+    where no thread can be started and the call runs in the caller's own thread.
+    """
+
+    value: T
+    error: Exception | None
+
+    def __init__(
+        self, call: Callable[[], T], may_raise: Callable[[Exception], bool]
+    ) -> None:
+        self.error = None
         self._call = call
-        self._result: Secret[T]
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="turvo_session", daemon=True)
+        self._may_raise = may_raise
+        self._context = copy_context()
+        self._begun = False
+        self._ended = threading.Event()
+        self._stopped_by: BaseException | None = None
+
+    def finish_within(self, seconds: float) -> bool:
+        """Return whether the call came back within ``seconds``.
+
+        Then ``error`` is what it raised, or ``None`` and ``value`` what it returned.
+        Time for which this process is suspended counts for a tenth of ``seconds`` at
+        most. Without threads there is no bound.
+        """
         try:
-            self._thread.start()
-            return
-        except RuntimeError:  # no more threads, or the interpreter is going down: without a bound, then
-            pass
-        self._run()
+            self._start_thread()
+            for _ in range(_PARTS):
+                if self._ended.wait(seconds / _PARTS):
+                    break
+        except BaseException:
+            self._ended.wait(INTERRUPTED_FOR)
+            raise
+        if self._stopped_by is not None:
+            # The frames that it has passed hold what the call received.
+            raise self._stopped_by.with_traceback(None)
+        return self._ended.is_set()
 
-    def result(self, seconds: float) -> T:
-        """What the call returned or raised; ``Overdue`` if it takes more than ``seconds``."""
-        for _ in range(10):  # in parts: while this process is stopped or starved, only one of them passes
-            if not self.done:
-                self._thread.join(seconds / 10)
-        if not self.done:
-            raise Overdue
-        if self._error is not None:
-            raise self._error
-        return self._result.reveal()
-
-    @property
-    def done(self) -> bool:
-        """Whether the call has come back."""
-        return not self._thread.is_alive()
-
-    def _run(self) -> None:
+    def _start_thread(self) -> None:
+        """Start the call in a thread, or make it here if there can be none."""
         try:
-            self._result = Secret(self._call())
-        except BaseException as error:  # noqa: BLE001 - handed to the thread that asked
-            # The variables of the frames that it passed can hold a secret, and tracebacks show them.
-            error.__cause__ = error.__context__ = None
-            self._error = error.with_traceback(None)
+            threading.Thread(
+                target=self._run_in_thread, name="turvo_session", daemon=True
+            ).start()
+        except RuntimeError:
+            # No more threads, an isolated sub-interpreter, or an interpreter that
+            # shuts down. A thread that has begun means that an interrupt raised this.
+            if self._begun:
+                raise
+            self._run_without_thread()
+
+    def _run_in_thread(self) -> None:
+        self._begun = True
+        try:
+            self.value = self._context.run(self._call)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the call's
+            self.error = error
+        except BaseException as error:  # noqa: BLE001 - raised again in the caller
+            self._stopped_by = error
+        finally:
+            self._ended.set()
+
+    def _run_without_thread(self) -> None:
+        """Make the call in the caller's thread, where interrupts come out as well."""
+        try:
+            self.value = self._context.run(self._call)
+        except BaseException as error:  # noqa: BLE001 - raised again in the caller
+            if isinstance(error, Exception) and self._may_raise(error):
+                self.error = error
+            else:
+                self._stopped_by = error
+        self._ended.set()

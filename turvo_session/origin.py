@@ -1,59 +1,69 @@
-"""Whose URL is this? Token and key go to one origin only (RFC 6454 section 4: scheme, host, port)."""
+"""Whose URL is this? Token and key go to one origin only: scheme, host and port.
+
+Origins are compared as in RFC 6454 section 4. A URL that two parsers could read
+differently has no origin, so it gets nothing.
+"""
 
 from __future__ import annotations
 
 import re
 from ipaddress import ip_address
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
-from requests import Response
-from requests.utils import requote_uri
+from requests.utils import get_environ_proxies, select_proxy
 
-_PORTS = {"https": 443, "http": 80}
-# User info, backslashes, blanks and escapes are what URL parsers disagree about. None of them is
-# in an authority that we would want to send a token to.
-_PLAIN = re.compile(r"https?://[A-Za-z0-9.\-_:\[\]]+(?:[/?#]|\Z)", re.IGNORECASE).match
+from .text import printable
+
+_DEFAULT_PORTS = {"https": 443, "http": 80}
+
+# User info, backslashes, blanks and escapes are what URL parsers disagree about. A base
+# URL has none of them, so a URL that has one cannot be meant for it.
+_plain_origin = re.compile(
+    r"(https?://[A-Za-z0-9.\-_:\[\]]+)(?:[/?#]|\Z)", re.IGNORECASE
+).match
 
 
 def origin(url: str) -> tuple[str, str, int] | None:
-    """Scheme, host and port of ``url``; ``None`` if it is not plainly an http or https URL."""
-    if not _PLAIN(url):
+    """Return scheme, host and port of ``url``; ``None`` if it is not a plain URL."""
+    if not _plain_origin(url):
         return None
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError:
         return None
-    return (parts.scheme, host, _PORTS[parts.scheme] if port is None else port) if host else None
+    if not host:
+        return None
+    if port is None:
+        port = _DEFAULT_PORTS[parts.scheme]
+    return parts.scheme, host, port
 
 
 def same_origin(url: str, base_url: str) -> bool:
-    """Whether ``url`` has the origin of ``base_url``. What is in doubt has not."""
-    ours = origin(base_url)
-    return ours is not None and origin(url) == ours
+    """Return whether both URLs have an origin, and the same one."""
+    base_origin = origin(base_url)
+    return base_origin is not None and origin(url) == base_origin
+
+
+def shown_origin(url: str) -> str:
+    """Return the origin of ``url`` as it is written there, fit for a log."""
+    plain = _plain_origin(url)
+    return printable(plain[1]) if plain else "a URL that is not plain http or https"
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine's own."""
+    """Return whether a host name or address is this machine's own."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
 
 
-def redirect_target(response: Response) -> str | None:
-    """Where ``requests`` goes next from ``response``, if anywhere; ``""`` if that is not to be told.
+def goes_to_proxy_in_clear(url: str) -> bool:
+    """Return whether the environment sends ``url`` to a proxy without encryption.
 
-    The same steps as in its ``SessionRedirectMixin``, which offers them only to a session.
+    Requests to an https URL pass a proxy in a tunnel, which the proxy cannot read.
     """
-    if not response.is_redirect:
-        return None
-    try:
-        location = response.headers["location"].encode("latin1").decode("utf-8")
-        if location.startswith("//"):
-            location = f"{urlsplit(response.url).scheme}:{location}"
-        parts = urlsplit(location)
-        location = requote_uri(parts.geturl())
-        return location if parts.netloc else urljoin(response.url, location)
-    except ValueError:
-        return ""
+    if not url.startswith("http://"):
+        return False
+    return select_proxy(url, get_environ_proxies(url)) is not None

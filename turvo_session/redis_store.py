@@ -1,27 +1,50 @@
-"""The token in Redis (5 or newer, Valkey, Sentinel, Cluster): a store for processes and machines.
+"""The token in Redis (5 or newer, Valkey, Sentinel, Cluster), for many processes.
 
-Two scripts (``look.lua`` is shared by both) make reading and swapping atomic; ``XREAD BLOCK`` on a
-stream of one entry wakes the waiters. The token's own key holds what existing scripts write and
-read there; its companions, in the same hash slot, hold the lease, the last failure and the stream.
+At ``key`` lies the token, as other scripts write and read it there. Beside it, in the
+same hash slot, lie the lease, the failures and the wake stream (``companion``). Each
+of the three values has its own time to live, and what has none is not used.
+
+Two Lua scripts read and swap in one atomic step each. A swap is given the values that
+its caller has seen, as the script itself shows them, and applies nothing if one of
+them differs. A caller that waits reads the wake stream with ``XREAD BLOCK``. The
+stream has one entry, and a snapshot knows its id, so that a wake-up between the
+snapshot and the wait ends the wait at once.
+
+The commands are EVAL and XREAD, and in the scripts GETRANGE, PTTL, XREVRANGE, SET,
+PEXPIRE and XADD. An ACL must allow these eight, on the keys that begin with ``key``.
+A command that is forbidden is met by the first read or swap of a login, before
+anything is written and before another caller waits for it.
+
+The scripts are part of this module, since a program frozen into one file has no other
+files. They avoid what common doubles of Redis lack, such as ``redis.sha1hex``.
 """
 
 from __future__ import annotations
 
 import math
 import re
+import threading
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
-from importlib.resources import files
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
-from urllib.parse import urlsplit
-from weakref import finalize
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
-from .deadline import Overdue, Running
+from .breaker import CircuitBreaker
+from .deadline import BoundedCall
 from .errors import SettingsError
+from .redis_client import client_from_url, expect_reply_within, share_client
+from .redis_trouble import (
+    CommandRefused,
+    NonsenseReply,
+    ReplyTooLong,
+    describe_error,
+    describe_silence,
+    is_client_error,
+    is_lost_connection,
+)
 from .sealing import Keyring, Sealing
-from .secret import Secret
+from .secret import Hidden, Secret
 from .store import KEEP, Change, Slot, Snapshot, StoreError
+from .text import printable
 
 if TYPE_CHECKING:
     from redis import Redis, RedisCluster
@@ -29,216 +52,386 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PATIENCE = 1.0
-"""Seconds that a command may take, connecting and all, before Redis counts as out of order."""
-PROBE = 0.1
-"""Seconds that a call waits, while Redis is out of order, for a sign of life."""
-PAUSES = (2.0, 60.0)
-"""Seconds between two such probes: at first, doubling, and at most."""
+"""Seconds after which a silent Redis counts as out of order, unless told otherwise."""
+COMPANIONS = ("lease", "failures", "wake")
+"""What is kept beside the token."""
+PAUSE = 0.1
+"""Seconds between two looks at the stream where nothing may block."""
 
-_SCRIPTS: dict[str, str] = {}
+LOOK = r"""
+-- The text of an error, or nil. fakeredis has it as another kind of object.
+local function text_of(reply)
+  return type(reply) == 'table' and reply.err and tostring(reply.err)
+end
+
+-- Redis 7.0 does not say which command of a script it refuses: remember it.
+local refused
+local function try(command, key, ...)
+  local reply = redis.pcall(command, key, ...)
+  local text = text_of(reply)
+  if text and not text:find('WRONGTYPE', 1, true) then
+    refused = refused or {'refused', command, key, text}
+  end
+  return reply
+end
+
+-- The id of the last wake-up. A stream that we did not write has none ('').
+local function last_wake()
+  local last = try('XREVRANGE', KEYS[4], '+', '-', 'COUNT', 1)
+  if text_of(last) then return '' end
+  if #last == 0 then return '0-0' end
+  local id, fields = last[1][1], last[1][2]
+  local ours = #fields == 2 and fields[1] == 'w' and fields[2] == ''
+  if ours and id:find('^%d+%-%d+$') and id:find('-', 1, true) <= 14 then return id end
+  return ''
+end
+
+-- The three values, each with its milliseconds, and the last wake-up. What is not
+-- visible ASCII of a sane size (another type, 64 MB, binary) is '?': nobody can use
+-- it, and a swap replaces it.
+local function look()
+  local seen = {}
+  for i = 1, 3 do
+    local value = try('GETRANGE', KEYS[i], 0, 65535)
+    if type(value) ~= 'string' or #value > 65535 or value:find('[^\32-\126]') then
+      value = '?'
+    end
+    seen[2 * i - 1] = value
+    seen[2 * i] = try('PTTL', KEYS[i])
+  end
+  seen[7] = last_wake()
+  return refused or seen
+end
+"""
+
+READ = LOOK + "return look()"
+
+SWAP = (
+    LOOK
+    + r"""
+-- ARGV: the three values that were seen; then for each of them a new value and its
+-- milliseconds (0: remove it, below 0: keep it); then 1 to wake the waiters.
+local seen = look()
+if refused then return refused end
+for i = 1, 3 do
+  if seen[2 * i - 1] ~= ARGV[i] then return 0 end
+end
+
+-- Find out now whether the server is full, or a wake-up forbidden, and not when others
+-- wait already. This id is never valid, so that nothing is added.
+local text = text_of(redis.pcall('XADD', KEYS[4], '0-0', 'w', ''))
+if text and not text:find('ID', 1, true) and not text:find('WRONGTYPE', 1, true) then
+  -- A full server can still remove a lease that others would wait for.
+  if ARGV[7] == '0' then redis.pcall('PEXPIRE', KEYS[2], 0) end
+  return {'refused', 'XADD', KEYS[4], text}
+end
+try('PEXPIRE', KEYS[4], 3600000)
+
+for i = 1, 3 do
+  local value, life = ARGV[2 * i + 2], tonumber(ARGV[2 * i + 3])
+  if refused then return refused end
+  if life > 0 then try('SET', KEYS[i], value, 'PX', life) end
+  if life == 0 then try('PEXPIRE', KEYS[i], 0) end
+end
+
+-- A stream that somebody else wrote would hold up the waiters: replace its entry.
+local wake = ARGV[10] == '1' or seen[7] == ''
+if wake then
+  if text_of(redis.pcall('XADD', KEYS[4], 'MAXLEN', 1, '*', 'w', '')) then
+    -- Another type, or a stream whose last possible id is taken.
+    redis.pcall('PEXPIRE', KEYS[4], 0)
+    try('XADD', KEYS[4], 'MAXLEN', 1, '*', 'w', '')
+  end
+  try('PEXPIRE', KEYS[4], 3600000)
+end
+return refused or 1
+"""
+)
+
+_VALUE = re.compile(rb"[\x20-\x7e]{0,65535}").fullmatch
+_WAKE_ID = re.compile(rb"(?:\d{1,20}-\d{1,20})?").fullmatch
 
 
-class RedisStore:
-    """Holds the token at ``key``, through ``client`` (``Redis``, a Sentinel's ``master_for``, ``RedisCluster``).
+class RedisStore(Hidden):
+    """A store at ``key`` in Redis, for every process that uses the same key.
 
-    Trouble of any kind is a ``StoreError`` within a second, and then at once until Redis is back; one who
-    waits for another's login notices when that one's lease is over. Give the client timeouts of its own.
-    ``encryption_keys``: Fernet keys (extra ``encryption``); the first one writes, all of them read.
-    Raises ``SettingsError`` for keys that are none.
+    ``client``: a ``redis.Redis``, the ``master_for(...)`` of a Sentinel, or a
+    ``RedisCluster``; give it timeouts. ``encryption_keys``: Fernet keys (extra
+    ``encryption``); the first one writes, all of them read.
+
+    Trouble of any kind is a ``StoreError`` that says what to check. The first one of
+    an outage takes up to a second, the others none until Redis works again.
+
+    Raises ``SettingsError`` for a client, a key or encryption keys of the wrong kind.
     """
 
     def __init__(
-        self, client: Redis | RedisCluster, key: str, *, encryption_keys: Iterable[str] | Keyring = ()
+        self,
+        client: Redis | RedisCluster,
+        key: str,
+        *,
+        encryption_keys: Iterable[str] | Keyring = (),
     ) -> None:
-        self._client: Secret[Any] = Secret(client)
-        del client  # tracebacks show locals
-        ring = Keyring(encryption_keys)
-        del encryption_keys
-        if not hasattr(self._client.reveal(), "execute_command"):
-            raise SettingsError("RedisStore takes a client of redis-py; RedisStore.from_url takes a URL")
+        hidden, keys = Secret(client), Secret(encryption_keys)
+        del client, encryption_keys  # error trackers show the locals of a traceback
+        ring = Keyring(keys.reveal())
+        if not isinstance(key, str):
+            raise SettingsError("the key of a RedisStore must be a string")
+        self._client = share_client(hidden)
         self._key = key
-        self._keys = [key, *(companion(key, name) for name in ("lease", "failure", "wake"))]
-        self._sealing = Sealing(ring, key) if ring.keys else None
-        self._resume = -math.inf  # when to look after Redis again; -inf: it is in order
-        self._pause = PAUSES[0]
+        names = (key, *(companion(key, name) for name in COMPANIONS))
+        # os.environ escapes what is not UTF-8 in an environment.
+        self._keys = [name.encode(errors="surrogateescape") for name in names]
+        self._sealing = None
+        if ring.keys:
+            self._sealing = Sealing(ring, key)
+        self._breaker = CircuitBreaker(slowest=PATIENCE)
+        self._of_thread = threading.local()
 
     @classmethod
-    def from_url(cls, url: str, key: str, *, encryption_keys: Iterable[str] | Keyring = ()) -> RedisStore:
-        """A store at ``redis://``, ``rediss://`` or ``unix://``. Raises ``SettingsError`` for another URL."""
-        hidden = Secret(url)
-        del url  # tracebacks show locals
-        ring = Keyring(encryption_keys)
-        del encryption_keys
-        client = None
-        with suppress(Exception):  # its text can hold a part of the password
-            client = Secret(_client(hidden))
-        if client is None:
-            raise SettingsError(
-                "REDIS_URL is no URL such as redis://[user:password@]host:6379/0, rediss://... "
-                "or unix:///path, or has an option that redis-py does not know"
-            )
-        store = cls(client.reveal(), key, encryption_keys=ring)
-        # Nobody else can close its connections. Collected with it, in a cycle, they would not always go first.
-        finalize(store, client.reveal().connection_pool.disconnect).atexit = False
-        return store
+    def from_url(
+        cls, url: str, key: str, *, encryption_keys: Iterable[str] | Keyring = ()
+    ) -> RedisStore:
+        """Return a store at a ``redis://``, ``rediss://`` or ``unix://`` URL.
+
+        Nothing is connected yet. Raises ``SettingsError`` for any other URL.
+        """
+        hidden, keys = Secret(url), Secret(encryption_keys)
+        del url, encryption_keys
+        ring = Keyring(keys.reveal())
+        client: Any = client_from_url(hidden)
+        return cls(client, key, encryption_keys=ring)
 
     def read(self) -> Snapshot:
-        """What is held now."""
+        """Return what is held now."""
         at = time.monotonic()
-        return self._eval("read", [], lambda reply: self._snapshot(at, reply))
+        return self._carry_out_bounded("EVAL", lambda: self._read_snapshot(at))
 
     def swap(self, seen: Snapshot, change: Change) -> bool:
-        """Apply ``change`` if nothing is different from what was ``seen``."""
-        token = change.token
-        if self._sealing and token is not None and token is not KEEP:
-            token = Slot(self._sealing.seal(token.value), token.left)
-        arguments = [seen.version[0]]
-        for new in (token, change.lease, change.failure):
-            arguments += _to_write(new)
-        arguments.append(int(change.wake))
-        return self._eval("swap", arguments, lambda reply: bool(reply == 1))
+        """Apply ``change`` and return True, unless a value differs from ``seen``."""
+        sent: list[memoryview | int]
+        sent = [memoryview(value) for value in seen.version.reveal().values]
+        sent += self._value_and_life(change.token, seal=True)
+        sent += self._value_and_life(change.lease)
+        sent += self._value_and_life(change.failure)
+        sent.append(int(change.wake))
+
+        def compare_and_set() -> bool:
+            reply = self._evaluate_script(SWAP, sent)
+            if reply.reveal() not in (0, 1):
+                raise NonsenseReply
+            return bool(reply.reveal())
+
+        return self._carry_out_bounded("EVAL", compare_and_set, sent=sent)
 
     def wait(self, seen: Snapshot, seconds: float) -> None:
         """Return when woken after ``seen``, or after ``seconds``."""
-        block = max(1, math.ceil(seconds * 1000))
-        self._do(lambda: self._block(block, seen.version[1]), block / 1000 + PATIENCE)
+        wake_id = seen.version.reveal().wake_id
+        longest = self._client.longest_block
+        due = time.monotonic() + seconds
+        left = seconds
+        while not (wake_id and self._wait_for_stream(wake_id, min(left, longest))):
+            left = due - time.monotonic()
+            if left <= 0.0:
+                return
+            if not wake_id:
+                # Somebody else wrote to the stream. The next swap repairs it, and a
+                # caller that returns early looks again.
+                time.sleep(min(left, PAUSE))
+                return
+            if not longest:
+                time.sleep(min(left, PAUSE))
+
+    def be_patient(self, seconds: float) -> None:
+        """Let each command of this thread take up to ``seconds`` from now on."""
+        self._of_thread.patience = seconds
+
+    def try_again(self) -> None:
+        """Let the next command through, even if Redis is known to be out of order."""
+        self._breaker.try_again()
 
     def __repr__(self) -> str:
-        key = self._key.encode(errors="backslashreplace").decode()  # the environment may be no UTF-8
+        key = self._key.encode(errors="backslashreplace").decode()
         return f"<RedisStore {key}>"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a RedisStore holds the Redis password and does not pickle; make one in each process")
+        raise TypeError(
+            "a RedisStore holds the Redis password and cannot be pickled; make one in "
+            "each process"
+        )
 
-    def _eval(self, name: str, arguments: list[Any], meaning: Callable[[Any], T]) -> T:
-        """What ``meaning`` makes of the reply, which can hold a token."""
-        script = _script(name)
+    def _carry_out_bounded(
+        self,
+        command: str,
+        call: Callable[[], T],
+        *,
+        key: str = "",
+        block: float = 0.0,
+        sent: Sequence[memoryview | int] = (),
+    ) -> T:
+        """Return what ``call()`` does, within ``block`` seconds and our patience.
 
-        def call() -> Any:
-            client = self._client.reveal()
-            return client.execute_command("EVAL", script, 4, *self._keys, *arguments)
-
-        return self._do(lambda: meaning(_twice(call)), PATIENCE)
-
-    def _snapshot(self, at: float, reply: Any) -> Snapshot:
-        token, lease, failure = (_slot(reply[i], reply[i + 1]) for i in (0, 2, 4))
-        if token and self._sealing:
-            token = Slot(self._sealing.open(token.value), token.left)
-        return Snapshot(at, token, lease, failure, (reply[6], reply[7]))
-
-    def _block(self, milliseconds: int, version: str) -> None:
-        # The client's own timeout per read would end a longer block, so its connection is used.
-        pool = _pool(self._client.reveal(), self._key)
-        connection = pool.get_connection()
-        try:
-            connection.send_command("XREAD", "BLOCK", milliseconds, "STREAMS", self._keys[3], version)
-            if connection.can_read(timeout=milliseconds / 1000 + PATIENCE):
-                connection.read_response()
-            else:
-                connection.disconnect()
-                raise TimeoutError
-        finally:
-            pool.release(connection)
-
-    def _do(self, call: Callable[[], T], seconds: float) -> T:
-        """The breaker: one timeout an outage, then none, and back in order by itself."""
-        now = time.monotonic()
-        if self._resume > -math.inf:
-            if now < self._resume:
-                raise StoreError("out of order")
-            self._resume, self._pause = now + self._pause, min(2 * self._pause, PAUSES[1])
-            seconds = PROBE
+        Raises ``StoreError`` for whatever the client raises, and during an outage.
+        """
+        patience: float = getattr(self._of_thread, "patience", PATIENCE)
+        allowed = block + self._breaker.admit_command(patience)
+        running = BoundedCall(
+            lambda: self._ask_again_if_lost(call, block, patience), is_client_error
+        )
         trouble = ""
-        try:
-            return Running(lambda: self._watched(call)).result(seconds)
-        except Overdue:
-            trouble = f"no answer within {seconds:.1f} s"
-        except Exception as error:  # noqa: BLE001 - redis has its errors in several trees; texts may tell
-            trouble = _describe(error)
-        if self._resume == -math.inf:
-            self._resume = now + self._pause
-        raise StoreError(trouble)
+        if not running.finish_within(allowed):
+            trouble = describe_silence(self._client.server, command, allowed)
+        elif running.error is not None:
+            trouble = describe_error(
+                running.error, self._client.server, command, key or self._key, sent
+            )
+        if trouble:
+            del running  # its error may hold a part of a reply
+            self._breaker.note_failure(trouble)
+            raise StoreError(trouble)
+        return running.value
 
-    def _watched(self, call: Callable[[], T]) -> T:
+    def _ask_again_if_lost(
+        self, call: Callable[[], T], block: float, patience: float
+    ) -> T:
+        """Return ``call()``, made once more if the connection or the answer is lost.
+
+        A swap whose first answer was lost is then seen to have been applied.
+        """
+        due = time.monotonic() + block + patience
+        try:
+            return self._ask_and_time(call, block + patience / 2)
+        except Exception as error:
+            if not is_lost_connection(error) or time.monotonic() >= due:
+                raise
+        return self._ask_and_time(call, due - time.monotonic())
+
+    def _ask_and_time(self, call: Callable[[], T], seconds: float) -> T:
+        """Return ``call()``, whose replies are due within ``seconds``."""
         start = time.monotonic()
+        expect_reply_within(seconds)
         result = call()
-        if self._resume > -math.inf and time.monotonic() - start < PATIENCE:
-            self._resume, self._pause = -math.inf, PAUSES[0]
+        # Also if nobody waits for it any more: late is not lost.
+        self._breaker.note_success(time.monotonic() - start)
         return result
 
+    def _read_snapshot(self, at: float) -> Snapshot:
+        """Return what the script for reading shows.
 
-def _client(url: Secret[str]) -> Any:
-    """A client for ``url``. Raises something if it is none; ``redis`` alone would notice when it connects."""
-    from redis import Redis
-    from redis.backoff import NoBackoff
-    from redis.retry import Retry
+        Raises ``NonsenseReply`` if that is not what the script returns: the server is
+        not Redis, or something between has changed its answer.
+        """
+        reply = self._evaluate_script(READ, ())
+        if not isinstance(reply.reveal(), list) or len(reply.reveal()) != 7:
+            raise NonsenseReply
+        version = Secret(_version_in_reply(reply))
+        lives = reply.reveal()[1:6:2]
+        token, lease, failures = map(_slot_in_reply, version.reveal().values, lives)
+        if token and self._sealing:
+            token = Slot(self._sealing.open(token.value), token.left)
+        return Snapshot(at, token, lease, failures, version)
 
-    parts = urlsplit(url.reveal())
-    if parts.scheme != "unix" and not re.fullmatch(r"/?\d*", parts.path):
-        raise ValueError  # redis would take the number of the database to be 0
-    client = Redis.from_url(
-        url.reveal(),
-        protocol=2,  # servers older than 6 know no HELLO
-        retry=Retry(NoBackoff(), 0),
-        socket_timeout=PATIENCE / 2,
-        socket_connect_timeout=PATIENCE / 2,
-    )
-    pool = client.connection_pool
-    pool.connection_class(**pool.connection_kwargs)  # without connecting
-    return client
+    def _evaluate_script(
+        self, script: str, arguments: Sequence[memoryview | int]
+    ) -> Secret[Any]:
+        """Return the reply to a script.
+
+        Raises ``CommandRefused`` if the script reports that.
+        """
+        client = self._client.of_this_process()
+        number_of_keys = len(self._keys)
+        reply = Secret(
+            client.execute_command(
+                "EVAL", script, number_of_keys, *self._keys, *arguments
+            )
+        )
+        if isinstance(reply.reveal(), list) and len(reply.reveal()) == 4:
+            raise CommandRefused(*map(printable, reply.reveal()[1:]))
+        return reply
+
+    def _wait_for_stream(self, wake_id: bytes, block: float) -> bool:
+        """Return whether there is a wake-up after ``wake_id``.
+
+        Waits for it for up to ``block`` seconds; with 0 it only looks.
+        """
+        due = time.monotonic() + block
+
+        def read_stream() -> bool:
+            options: dict[str, int] = {}
+            if block:
+                left = due - time.monotonic()
+                options["block"] = max(1, math.ceil(left * 1000))
+            try:
+                client = self._client.of_this_process()
+                return bool(client.xread({self._keys[3]: wake_id}, count=1, **options))
+            except ReplyTooLong:
+                return True  # an entry, although not ours
+
+        stream = printable(self._keys[3])
+        return self._carry_out_bounded("XREAD", read_stream, key=stream, block=block)
+
+    def _value_and_life(
+        self, slot: Slot | None, *, seal: bool = False
+    ) -> list[memoryview | int]:
+        """Return what the script is told to write: a value, and its milliseconds.
+
+        Tracers print the arguments of commands, but not what is in a buffer.
+        """
+        if slot is KEEP:
+            return [memoryview(b""), -1]
+        if slot is None:
+            return [memoryview(b""), 0]
+        life = max(1, int(slot.left * 1000))
+        if seal and self._sealing:
+            return [memoryview(self._sealing.seal(slot.value)), life]
+        return [memoryview(slot.value), life]
+
+
+class _SeenVersion(NamedTuple):
+    """What was held, as the scripts see it, and the id of the last wake-up."""
+
+    values: tuple[bytes, ...]
+    wake_id: bytes
 
 
 def companion(key: str, name: str) -> str:
-    """The key of the lease, the failure or the stream: in the same hash slot as the token's."""
+    """Return the key of the lease, the failures or the stream beside the token's.
+
+    It begins with ``key``, so that an ACL by prefix covers it, and shares its hash
+    slot. Only where ``key`` has braces that are no hash tag it cannot do both.
+    """
     _, brace, rest = key.partition("{")
-    tagged = brace and rest.find("}") > 0
-    return f"{key}:{name}" if tagged else f"{{{key}}}:{name}"
+    if brace and rest.find("}") > 0:
+        return f"{key}:{name}"
+    if "{" in key or "}" in key:
+        return f"{{{key}}}:{name}"
+    return f"{key}:{name}:{{{key}}}"
 
 
-def _slot(value: str | bytes, milliseconds: int) -> Slot | None:
-    """A value with its life; none where there is no end to its life, which would bind for ever."""
-    raw = value.encode() if isinstance(value, str) else value
-    return Slot(raw, milliseconds / 1000) if raw and milliseconds > 0 else None
+def _version_in_reply(reply: Secret[Any]) -> _SeenVersion:
+    """Return what a later swap compares, and where a later wait begins."""
+    parts = Secret([*map(_bytes_of_part, reply.reveal()[0:7:2])])
+    version = Secret(_SeenVersion(tuple(parts.reveal()[:3]), parts.reveal()[3]))
+    if not all(map(_VALUE, version.reveal().values)):
+        raise NonsenseReply
+    if not _WAKE_ID(version.reveal().wake_id):
+        raise NonsenseReply
+    return version.reveal()
 
 
-def _to_write(new: Slot | None) -> tuple[str | memoryview, int]:
-    """The two arguments of the script for one value."""
-    if new is None:
-        return "", 0
-    if new is KEEP:
-        return "", -1
-    # Tracers put the text of each argument into a span, and error trackers that of each
-    # variable: the text of a buffer does not show what it holds.
-    return memoryview(new.value), max(1, int(new.left * 1000))
+def _bytes_of_part(part: Any) -> bytes:
+    """Return a part of a reply, whether or not the client decodes replies."""
+    if isinstance(part, str):
+        part = part.encode()
+    if not isinstance(part, bytes):
+        raise NonsenseReply
+    return part
 
 
-def _script(name: str) -> str:
-    if name not in _SCRIPTS:
-        folder = files(__package__)
-        _SCRIPTS[name] = "".join((folder / f"{part}.lua").read_text("ascii") for part in ("look", name))
-    return _SCRIPTS[name]
-
-
-def _pool(client: Any, key: str) -> Any:
-    """The pool of connections to the server that has ``key``."""
-    if hasattr(client, "get_node_from_key"):
-        client = client.get_redis_connection(client.get_node_from_key(key))
-    return client.connection_pool
-
-
-def _twice(call: Callable[[], T]) -> T:
-    """Once more after a lost connection or answer: a swap that was applied is then seen to be ours."""
-    from redis.exceptions import AuthenticationError, BusyLoadingError, ConnectionError, TimeoutError
-
-    try:
-        return call()
-    except (AuthenticationError, BusyLoadingError):
-        raise
-    except (ConnectionError, TimeoutError):
-        return call()
-
-
-def _describe(error: Exception) -> str:
-    """The class of an error and, where a Redis server speaks, its first word (OOM, READONLY, NOPERM ...)."""
-    word = str(error).split(" ", 1)[0]
-    return type(error).__name__ + (f" {word}" if word.isupper() and word.isalpha() else "")
+def _slot_in_reply(value: bytes, milliseconds: Any) -> Slot | None:
+    """Return a value with its life; ``None`` if it has no end and would be for ever."""
+    if not isinstance(milliseconds, int):
+        raise NonsenseReply
+    if value and milliseconds > 0:
+        return Slot(value, milliseconds / 1000)
+    return None

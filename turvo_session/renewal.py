@@ -1,247 +1,441 @@
-"""What to do next: the rules of renewal as functions of values. No clock, no I/O, no state.
+"""The rules of renewal, as functions of values: no clock, no I/O, no state.
 
-Every caller that needs a token does the same on every level of stores: ``decide`` from what the
-store holds; if that says ``Lead``, take the lease, ask the level below (at the bottom: log in),
-and ``settle`` what came of it with what the store holds by then.
+How a renewal works
+===================
+
+A token is *fresh*, then *due* for its last minutes, then *expired*. A fresh token is
+used without asking anybody. In every other case a caller looks for a token, level by
+level:
+
+    level 1   the memory of this process      its callers are the threads
+    level 2   the shared store, if any        its callers are the processes
+    below     the login: one token request
+
+Each level is a store with three values: the token, the *lease* of the one caller that
+is logging in (its *leader*), and the history of failed logins. A caller reads all three
+at once and asks ``enter`` what to do:
+
+* The store holds a fresh token that Turvo has not refused: adopt it.
+* The token is due: one caller renews it, with one try. Every other caller goes on with
+  the old token and does not wait.
+* The store holds no token, or the one that Turvo just refused:
+  - A failed login that concerns this caller still applies: raise it.
+  - Somebody leads: wait until woken, at most until that lease ends, and ask again.
+  - Otherwise take the lease and lead.
+
+A leader asks the level below, and at the bottom it logs in. On the way up ``settle``
+says what to write at each level: the token, or the failure. The same write ends the
+lease and wakes the waiters. They read again, find the token, and adopt it.
+
+Every write is a *swap*: it applies only if nothing has changed since the read. If
+somebody was faster, the caller reads and decides again. This is why two callers never
+lead at once, and why a reply that is lost does no harm: the next read shows that the
+write was applied.
+
+Two processes, A and B, start without a token::
+
+    A                               store                          B
+    read: nothing                                                  read: nothing
+    swap: lease = A  ────────────▶  lease A
+                                    lease A  ◀──── refused ──────  swap: lease = B
+    log in (one second)                                            read: lease A: wait
+    swap: token, no lease, wake ─▶  token
+                                    token  ──────── woken ──────▶  read: token: adopt
+
+If A dies in the middle, its lease ends by itself, and B leads. If A is suspended past
+its lease and resumes later, B may have stored a newer token. So ``settle`` goes by the
+lease: a leader that still holds its lease writes; one that lost it decides like any
+other caller, adopts the newer token, and overwrites nothing.
+
+A *failed login* is written into the history, which says whom it concerns and for how
+long (``failure`` has the rules). While a due token still serves, a failure only delays
+the next try, and callers go on with the old token.
+
+A *refused* token (a 401) is replaced in the same way: the caller looks for a token
+other than that one. Two callers that were refused with the same token cause one login,
+because the second one finds the first one's token. Three rules keep a 401 that no token
+cures, such as a missing permission, from causing a login each time:
+
+* A token that was got because of a 401 is *in doubt* until Turvo accepts it once. A
+  caller that is refused with a token in doubt keeps it, unless it has seen Turvo accept
+  the token it started with.
+* The fleet makes three logins because of a 401 at once, and one more each minute.
+* A request that a new token did not cure asks for no login for a minute (``replay``).
+
+The history, the doubt and that allowance are only decisive at the last level before the
+login, because the level below may hold a newer token.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from . import failure as failures
 from . import tokens
-from .failure import BUSY, REJECTED, UNPROVEN, Failure
+from .failure import Budget, Client, Failure, History, Record
 from .store import Change, Slot, Snapshot
-from .tokens import Token
+from .tokens import Token, same_secret
 
 if TYPE_CHECKING:
-    from .grant import Grant
+    from .login import Grant
 
-LEASE_CAP = 180.0
-"""A lease with more seconds left than this was not written by us, and binds nobody."""
+T_co = TypeVar("T_co", covariant=True)
 
-ECHO = 1.0
-"""Seconds for which a failure is believed that is better known elsewhere: it may be cleared there."""
+LONGEST_LEASE = 180.0
+"""Seconds. A lease with more left was not written by this library, and is ignored."""
 
-_OWNER = re.compile(rb"[0-9a-f]{16}").fullmatch
+_is_owner = re.compile(rb"[0-9a-f]{16}").fullmatch
 
 
-class Ask(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Ask:
     """Who asks for which token.
 
-    ``owner``: names this one renewal in a lease. ``refused``: the token that Turvo has answered
-    with a 401, if that is why. ``ours``: whether a proof in a failure is of our
-    credentials. ``spare``: a due token that serves if no other can be had. ``bad``: tokens that Turvo has
-    refused before, of which a store that could not be written to may still hold one.
+    ``owner`` names this one renewal in a lease. ``refused`` is the token that Turvo
+    answered with a 401, and ``refused_before`` are earlier ones, which a store that
+    could not be written may still hold. ``spare`` is a due token that serves if no
+    other can be had. ``known_good``: this process has seen Turvo accept the token that
+    it began with. ``may_login``: a new token may cure the 401. ``forced``: log in
+    whatever is remembered; ``over_budget``: even if the budget of attempts is spent.
     """
 
     owner: bytes
+    client: Client
+    salt: str
     refused: Token | None = None
-    ours: Callable[[str], bool] = bool
+    refused_before: tuple[Token, ...] = ()
     spare: Token | None = None
-    bad: tuple[Token, ...] = ()
+    known_good: bool = False
+    may_login: bool = True
+    forced: bool = False
+    over_budget: bool = False
+
+    def was_refused(self, token: Token) -> bool:
+        """Return whether Turvo has refused ``token`` in this process."""
+        return any(
+            same_secret(token, refused)
+            for refused in (self.refused, *self.refused_before)
+        )
 
 
-class Got(NamedTuple):
-    """A token that came of a login."""
+@dataclass(frozen=True, slots=True)
+class Got:
+    """A token that this caller's own login gave."""
 
     token: Token
 
 
-class Adopt(NamedTuple):
-    """A token that is there; if it is due, leave it at that for ``hold`` seconds."""
+@dataclass(frozen=True, slots=True)
+class Adopt:
+    """A token that the store holds.
+
+    A due one is not asked about again for ``hold`` seconds. ``doubted``: it was got
+    because of a 401, and Turvo has not accepted it yet.
+    """
 
     token: Token
     hold: float = 0.0
+    doubted: bool = False
 
 
-class Fail(NamedTuple):
-    """No token; ``noted``: that is remembered where others see it, for as long as it binds."""
-
-    failure: Failure
-    noted: bool = False
+@dataclass(frozen=True, slots=True)
+class Stay:
+    """Keep the refused token: another login is not allowed now, or would not help."""
 
 
-class Stay(NamedTuple):
-    """There is none better than the refused token: it is new, and a 401 all the same."""
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """No token can be had: a failed login is remembered, or the budget is spent."""
+
+    record: Record | Budget
+
+    @property
+    def soft(self) -> bool:
+        """Whether the failure ended together with the old token."""
+        return isinstance(self.record, Record) and self.record.soft
 
 
-class Wait(NamedTuple):
-    """Somebody is at it: wait until woken, at most ``seconds``, and decide again."""
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """Ask the level below: try ``tries`` times, of which ``may_count`` may count.
+
+    ``spare`` is a due token that serves if that fails.
+    """
+
+    tries: int
+    may_count: int
+    spare: Token | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Somebody else leads: ask the rule again when woken, or after ``seconds``."""
 
     seconds: float
 
 
-class Lead(NamedTuple):
-    """Take the lease and get a token; ``spare`` serves if that fails."""
-
-    spare: Token | None = None
-
-
-class Write(NamedTuple):
-    """Swap this into the store; if that succeeds, ``outcome`` stands."""
+@dataclass(frozen=True, slots=True)
+class Write(Generic[T_co]):
+    """Swap ``change`` into the store; once it is applied, ``result`` holds."""
 
     change: Change
-    outcome: Outcome
+    result: T_co
 
 
 Outcome = Got | Adopt | Fail | Stay
-Decision = Adopt | Fail | Stay | Wait | Lead
+Settling = Outcome | Failure
+"""What a leader brings to ``settle``: a ``Failure`` is a login that no level has
+noted."""
+Rule = Callable[[Snapshot], Any]
+"""Returns a result, a ``Wait`` or a ``Write``. The callers annotate the result, because
+type checkers cannot separate it from the other two."""
 
 RELEASE = Change(lease=None, wake=True)
-"""The change that gives the lease back with nothing to show for it."""
 
 
-def decide(seen: Snapshot, ask: Ask) -> Decision:
-    """What one who asks for a token does, given what the store holds."""
-    token, failure = held(seen), failures.load(seen.failure)
-    leader = seen.lease if _led_by_another(seen, ask) else None
-    if token and not _refused(token, ask):
-        if token.state(seen.at) == "fresh":
-            return Adopt(token)
-        hold = max(leader.left if leader else 0.0, _hold(failure, ask))
-        return Adopt(token, hold) if hold else Lead(spare=token)
-    if token and same(token, ask.refused) and failure and _doubts(failure, token):
-        return Stay()
-    if failure and _binds(failure, ask):
-        return Fail(failure, noted=True)
-    return Wait(leader.left) if leader else Lead()
+def enter(
+    seen: Snapshot, ask: Ask, *, lease: float, is_last: bool
+) -> Outcome | Wait | Write[Lead]:
+    """Decide what a caller does at a level, and take the lease if it is to lead.
 
-
-def settle(seen: Snapshot, ask: Ask, outcome: Outcome) -> Outcome | Wait | Write:
-    """What a leader does with what came of it, given what the store holds by now.
-
-    One that was stopped past its lease finds a newer token, or another leader, and yields to
-    either, also when its own login has failed late.
+    ``lease`` is the length of that lease in seconds. ``is_last``: the login comes next,
+    so what is remembered here decides.
     """
-    decision = decide(seen, ask)
-    if isinstance(decision, Wait):
-        return decision
-    token = held(seen)
-    if isinstance(decision, Adopt) and not decision.hold:
-        ours = isinstance(outcome, Got) and same(outcome.token, token)  # the answer to the put was lost
-        return _yielded(seen, ask, outcome if ours else decision)
-    if isinstance(outcome, Got | Adopt):
-        if _led_by_another(seen, ask):  # who will replace the due token that is there; ours is as good
-            return outcome
-        if token and not (_refused(token, ask) or same(token, ask.spare) or same(token, outcome.token)):
-            return _yielded(seen, ask, Adopt(token))  # put since we led, so it is newer, if due by now
-        return Write(put(seen.at, ask, outcome), outcome)
+    step = decide(seen, ask, is_last=is_last)
+    if isinstance(step, Lead):
+        return Write(Change(lease=Slot(ask.owner, lease)), step)
+    return step
+
+
+def decide(seen: Snapshot, ask: Ask, *, is_last: bool) -> Outcome | Wait | Lead:
+    """Decide what a caller does, given what the store holds."""
+    token, history = held_token(seen), failures.load(seen.failure)
+    leader = _other_leader(seen, ask)
+    if token and not ask.forced and not ask.was_refused(token):
+        return _use(token, seen, ask, history, leader)
+    if is_last and not ask.may_login:
+        return Stay()
+    step = permit(seen, ask)
+    if isinstance(step, Fail) and (is_last or history.believed):
+        return step
+    if leader:
+        return _wait_for(leader, seen, ask)
+    return step if is_last else _lead(history, ask, None)
+
+
+def permit(seen: Snapshot, ask: Ask) -> Fail | Stay | Lead:
+    """Decide whether a caller may log in, given what the store remembers."""
+    history = failures.load(seen.failure)
+    spent = None if ask.over_budget else history.spent_budget(ask.client)
+    if spent:
+        return Fail(spent)
+    if ask.forced:
+        return _lead(history, ask, ask.spare)
+    record = history.blocking(ask.client)
+    if record:
+        return Fail(record)
+    if ask.refused and not history.allows_login_after_401():
+        return Stay()
+    if ask.refused and history.doubts(ask.refused) and not ask.known_good:
+        return Stay()
+    return _lead(history, ask, ask.spare)
+
+
+def settle(
+    seen: Snapshot, ask: Ask, outcome: Settling
+) -> Outcome | Wait | Write[Outcome]:
+    """Decide what a leader does with the outcome of the level below.
+
+    A leader that still holds its lease writes it. One that was suspended past its lease
+    finds a newer token or another leader, and decides like any other caller.
+    """
+    newer = _newer(seen, ask, outcome)
+    if _led_by(seen, ask):
+        written = _written(seen, ask, outcome)
+        if newer and not isinstance(outcome, Got | Adopt):
+            # An existing script, which knows no leases, has stored a token meanwhile.
+            return Write(written.change, newer)
+        return written
+    if newer:
+        return newer
     if isinstance(outcome, Stay):
-        return _yielded(seen, ask, outcome)
-    if isinstance(decision, Adopt | Stay) or (isinstance(decision, Fail) and _led_by_another(seen, ask)):
-        return _yielded(seen, ask, decision)
-    before, failure = failures.load(seen.failure), outcome.failure
-    if not outcome.noted:
-        failure = failures.back_off(failure, before, ahead=ask.spare is not None)
-        slot = failures.dump(failure)
-    elif before and before.left > 0:
-        return _yielded(seen, ask, outcome)
-    else:
-        slot = failures.dump(failure, min(failure.left, ECHO))
-    return Write(Change(lease=None, failure=slot, wake=True), Fail(failure, noted=True))
+        return outcome
+    if isinstance(outcome, Got | Adopt):
+        # Another leader will store a token of its own.
+        led = _other_leader(seen, ask)
+        return outcome if led else _written(seen, ask, outcome)
+    step = decide(seen, ask, is_last=True)
+    return _written(seen, ask, outcome) if isinstance(step, Lead) else step
+
+
+def spot(seen: Snapshot, ask: Ask) -> Adopt | None:
+    """Return a token that serves, if the store holds one."""
+    token = held_token(seen)
+    if token is None or ask.was_refused(token):
+        return None
+    return Adopt(token, doubted=failures.load(seen.failure).doubts(token))
+
+
+def extend(seen: Snapshot, ask: Ask, seconds: float) -> Write[None] | None:
+    """Extend the lease, if the caller still holds it."""
+    if not _led_by(seen, ask):
+        return None
+    return Write(Change(lease=Slot(ask.owner, seconds)), None)
+
+
+def release(seen: Snapshot, ask: Ask) -> Write[None] | None:
+    """Give the lease back, if the caller still holds it."""
+    return Write(RELEASE, None) if _led_by(seen, ask) else None
+
+
+def prove(seen: Snapshot, token: Token) -> Write[None] | None:
+    """Clear the doubt about ``token``: Turvo has accepted it."""
+    history = failures.load(seen.failure)
+    if not history.doubts(token):
+        return None
+    cleared = replace(history, doubted="", doubted_for=0.0)
+    return Write(Change(failure=cleared.slot()), None)
+
+
+def forget(seen: Snapshot, token: Token | None) -> Write[None] | None:
+    """Drop ``token``, if the store still holds it, and what is remembered of
+    failures."""
+    held = held_token(seen)
+    if token and held and same_secret(token, held):
+        return Write(Change(token=None, failure=None), None)
+    return Write(Change(failure=None), None) if seen.failure else None
 
 
 def granted(grant: Grant, known: Iterable[Token], expiry_buffer: float) -> Token:
-    """The token of a login, with its times.
+    """Return the token of a login, with its times.
 
-    Its life counts from before the request was sent. One that is ``known`` already is served
-    again: it is left in peace until it is surely over, in the server's whole seconds, since a login
-    before that would bring it a third time. However short the life, a token serves for a second.
+    Its life counts from before the request was sent. Turvo may serve a ``known`` token
+    again, with what is left of its life in whole seconds: that one is used until it is
+    surely over, because a login before that would give the same token a third time.
+    However short its life, a token serves for at least a second.
     """
-    if any(grant.access_token == token.access_token for token in known):
-        return Token(grant.access_token, grant.received, grant.expires_in + 1.0, 0.0)
+    secret = grant.access_token
+    if any(secret == token.access_token for token in known):
+        return Token(secret, grant.received, grant.expires_in + 1.0, 0.0)
     life = max(grant.expires_in, grant.received - grant.sent + 1.0)
-    return Token(grant.access_token, grant.sent, life, min(expiry_buffer, life / 10))
+    return Token(secret, grant.sent, life, min(expiry_buffer, life / 10))
 
 
-def take(ask: Ask, seconds: float) -> Change:
-    """The change that takes the lease."""
-    return Change(lease=Slot(ask.owner, seconds))
+def held_token(seen: Snapshot) -> Token | None:
+    """Return the usable token that a store holds."""
+    if seen.token is None:
+        return None
+    return tokens.load(seen.token.value, seen.token.left, seen.at)
 
 
-def extended(seen: Snapshot, ask: Ask, seconds: float) -> Change | None:
-    """The change that extends the lease, if it is still held by who asks."""
-    return take(ask, seconds) if _led_by(seen, ask) else None
+def _newer(seen: Snapshot, ask: Ask, outcome: Settling) -> Outcome | None:
+    """Return the token that was stored meanwhile, if it supersedes ``outcome``."""
+    found = spot(seen, ask)
+    if found is None or same_secret(found.token, ask.spare):
+        return None
+    if isinstance(outcome, Got | Adopt):
+        # If it is ours, the write was applied, and only its reply was lost.
+        return outcome if same_secret(found.token, outcome.token) else found
+    # An operator wants to know what came of the login itself.
+    return None if ask.forced else found
 
 
-def released(seen: Snapshot, ask: Ask) -> Change | None:
-    """The change that gives the lease back, if it is still held by who asks."""
-    return RELEASE if _led_by(seen, ask) else None
+def _use(
+    token: Token, seen: Snapshot, ask: Ask, history: History, leader: Slot | None
+) -> Adopt | Lead:
+    """Adopt a token that serves, or lead the renewal of a due one."""
+    doubted = history.doubts(token)
+    if token.state(seen.at) == "fresh":
+        return Adopt(token, doubted=doubted)
+    hold = history.delay_of_due(ask.client)
+    if leader:
+        hold = max(hold, leader.left)
+    if history.spent_budget(ask.client):
+        hold = max(hold, token.seconds_left(seen.at))
+    if hold:
+        return Adopt(token, hold, doubted)
+    return _lead(history, ask, spare=token)
 
 
-def put(now: float, ask: Ask, outcome: Got | Adopt) -> Change:
-    """The change that stores a token, ends the lease and every failure, and wakes the waiters.
+def _wait_for(leader: Slot, seen: Snapshot, ask: Ask) -> Adopt | Wait:
+    """Wait for another caller, unless the level above has a token that serves."""
+    if ask.spare and seen.at < ask.spare.end:
+        return Adopt(ask.spare, leader.left)
+    return Wait(leader.left)
 
-    A token got by a login because of a 401 is *unproven* until ``proven``: a 401 that it does not
-    cure would otherwise cost a login each time.
+
+def _lead(history: History, ask: Ask, spare: Token | None) -> Lead:
+    tries, may_count = history.tries(ask.client, ahead=spare is not None)
+    return Lead(tries, may_count, spare)
+
+
+def _written(seen: Snapshot, ask: Ask, outcome: Settling) -> Write[Outcome]:
+    """Return the write that ends the lease, stores the outcome and wakes the
+    waiters."""
+    history = failures.load(seen.failure)
+    if isinstance(outcome, Got | Adopt):
+        return Write(_stored(seen, ask, outcome, history), outcome)
+    if isinstance(outcome, Fail) and isinstance(outcome.record, Record):
+        record = copy = outcome.record
+        if record.kind == failures.REJECTED:
+            # Each store has a salt of its own.
+            history = replace(history, salt=history.salt or ask.salt)
+            copy = replace(record, proof=ask.client.proof(history.salt))
+        # A login that was asked for says nothing of what the store below holds.
+        seconds = 0.0 if ask.forced else min(record.left, failures.BELIEVED_FOR)
+        history = history.with_copy(copy, seconds)
+    elif not isinstance(outcome, Failure):
+        return Write(RELEASE, outcome)
+    else:
+        usable = spot(seen, ask)
+        history, record = history.with_failure(
+            outcome,
+            ask.client,
+            salt=ask.salt,
+            ahead=ask.spare is not None,
+            had_token=bool(ask.spare or ask.refused or usable),
+        )
+    change = Change(lease=None, failure=history.slot(), wake=True)
+    return Write(change, Fail(record))
+
+
+def _stored(seen: Snapshot, ask: Ask, outcome: Got | Adopt, history: History) -> Change:
+    """Return the change that stores a token and ends the lease and all failures.
+
+    What is left of the history is the allowance for logins because of a 401.
     """
-    token, remark = outcome.token, None
-    if isinstance(outcome, Adopt) and outcome.hold:
-        remark = Failure(BUSY, soft=True, left=outcome.hold)
-    if isinstance(outcome, Got) and ask.refused is not None:
-        remark = Failure(UNPROVEN, left=failures.UNPROVEN_FOR, token=token.fingerprint)
-    left = token.seconds_left(now)
-    if left < 0.001:  # stores count milliseconds, and none takes a life of zero
+    token = outcome.token
+    left = token.seconds_left(seen.at)
+    if not left:  # no store takes a time to live of zero
         return RELEASE
-    return Change(Slot(tokens.dump(token, now), left), None, remark and failures.dump(remark), wake=True)
-
-
-def proven(seen: Snapshot, token: Token) -> Change | None:
-    """The change that clears the doubt about ``token``, if there is any: its replay has worked."""
-    failure = failures.load(seen.failure)
-    return Change(failure=None) if failure and _doubts(failure, token) else None
-
-
-def forget(seen: Snapshot, token: Token) -> Change | None:
-    """The change that drops the token, if it is still the one that is held."""
-    return Change(token=None) if same(token, held(seen)) else None
-
-
-def held(seen: Snapshot) -> Token | None:
-    """The usable token that a store holds."""
-    return tokens.load(seen.token.value, seen.token.left, seen.at) if seen.token else None
-
-
-def same(token: Token, other: Token | None) -> bool:
-    """Whether both are the same secret, whatever their times."""
-    return other is not None and token.access_token == other.access_token
-
-
-def _yielded(seen: Snapshot, ask: Ask, outcome: Outcome) -> Outcome | Write:
-    """``outcome`` stands; the lease is given back, unless it is somebody else's by now."""
-    change = released(seen, ask)
-    return Write(change, outcome) if change else outcome
-
-
-def _refused(token: Token, ask: Ask) -> bool:
-    return any(same(token, refused) for refused in (ask.refused, *ask.bad))
+    kept = History(refill=history.refill)
+    if isinstance(outcome, Got) and ask.refused:
+        kept = replace(
+            kept,
+            refill=history.refill_after_login(),
+            doubted=token.fingerprint,
+            doubted_for=failures.DOUBTED_FOR,
+        )
+    if isinstance(outcome, Adopt):
+        doubted_for = failures.DOUBTED_FOR if outcome.doubted else 0.0
+        hold = min(outcome.hold, failures.LONGEST_HOLD)
+        kept = replace(
+            kept, doubted=token.fingerprint, doubted_for=doubted_for, hold=hold
+        )
+    value = Slot(tokens.dump(token, seen.at), left)
+    return Change(token=value, lease=None, failure=kept.slot(), wake=True)
 
 
 def _led_by(seen: Snapshot, ask: Ask) -> bool:
     return seen.lease is not None and seen.lease.value == ask.owner
 
 
-def _led_by_another(seen: Snapshot, ask: Ask) -> bool:
+def _other_leader(seen: Snapshot, ask: Ask) -> Slot | None:
+    """Return the lease of another caller, if there is one that makes sense."""
     lease = seen.lease
-    if lease is None or _led_by(seen, ask):  # mine already: the answer to taking it was lost
-        return False
-    return lease.left <= LEASE_CAP and _OWNER(lease.value) is not None
-
-
-def _binds(failure: Failure, ask: Ask) -> bool:
-    if failure.left <= 0 or failure.soft or failure.kind == UNPROVEN:
-        return False
-    return failure.kind != REJECTED or ask.ours(failure.proof)
-
-
-def _hold(failure: Failure | None, ask: Ask) -> float:
-    """Seconds for which a due token is left alone because of it."""
-    return failure.left if failure and (failure.soft or _binds(failure, ask)) else 0.0
-
-
-def _doubts(failure: Failure, token: Token) -> bool:
-    return failure.kind == UNPROVEN and failure.left > 0 and failure.token == token.fingerprint
+    if lease is None or _led_by(seen, ask) or lease.left > LONGEST_LEASE:
+        return None
+    return lease if _is_owner(lease.value) else None

@@ -1,118 +1,362 @@
-"""May this request be sent again, and how."""
+"""Requests that carry the token: where they may go, and how to send one again.
+
+A redirect, a retry hook or a mock can copy a request and send the copy elsewhere. So a
+request that gets the token becomes a ``TurvoRequest``. It drops token and key as soon
+as its URL is set to another origin.
+"""
 
 from __future__ import annotations
 
+import http.client
+import socket
 import time
-from contextlib import suppress
+from collections.abc import Callable
 from datetime import timedelta
-from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from requests import PreparedRequest, Response
 from requests.cookies import extract_cookies_to_jar
 from requests.exceptions import UnrewindableBodyError
 from requests.utils import get_netrc_auth, rewind_body
+from urllib3.exceptions import HTTPError
+from urllib3.response import BaseHTTPResponse
 
-from .origin import redirect_target, same_origin
-from .secret import Secret
+from .origin import same_origin
 
-KEY_HEADER = "x-api-key"
-DRAIN_CAP = 1 << 16
-"""Bytes of a refused answer that are kept for ``history``; the connection of a longer one is dropped."""
-DRAIN_SECONDS = 1.0
-"""Seconds after which it is not read on; a read that has begun ends with the caller's own timeout."""
+if TYPE_CHECKING:
+    _RequestBase = PreparedRequest
+else:
+    _RequestBase = object
+
+KEY_HEADER = "X-API-Key"
+"""The header of the API key, spelled as the caches and recorders that redact it do."""
+SECRET_HEADERS = ("Authorization", KEY_HEADER)
+MOST_KEPT = 1 << 16
+"""Bytes of a refused answer that are kept for ``history``."""
+MOST_SECONDS = 1.0
+"""Seconds for which a refused answer is read."""
+MEMORY_SECONDS = 60.0
+"""Seconds for which a process remembers what it has learned from a 401."""
+MOST_UNCURED = 256
+"""Requests that are remembered at once."""
+
+Attach = Callable[[PreparedRequest], object]
+"""Puts token, key and response hook on a request."""
+_MethodAndPath = tuple[str | None, str]
+
+
+class OriginGuard(_RequestBase):
+    """Keeps token and key of a request at the origin for which they were attached.
+
+    ``requests`` follows a redirect with a copy of the request, and sets the URL of that
+    copy. It would leave the key on it, whatever the host.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; the URL of another origin removes token and key."""
+        if name == "url":
+            self._leave_origin_for(value or "")
+        super().__setattr__(name, value)
+
+    def _leave_origin_for(self, url: str) -> None:
+        before = self.__dict__.get("url")
+        if not before or same_origin(url, before):
+            return
+        for name in SECRET_HEADERS:
+            self.headers.pop(name, None)
+        self.__dict__.pop("_successor", None)
+
+    def copy(self) -> PreparedRequest:
+        """Return a copy that is guarded as well. After a replay it has the new token.
+
+        ``requests`` would let both share their hooks, each of which belongs to a token.
+        """
+        copied = super().copy()
+        copied.__class__ = type(self)
+        copied.hooks = dict(self.hooks)
+        copied.hooks["response"] = list(self.hooks["response"])
+        successor: Attach | None = self.__dict__.get("_successor")
+        if successor is not None:
+            successor(copied)
+        return copied
+
+    def continue_with(self, attach: Attach) -> None:
+        """Let later copies carry another token, which ``attach`` puts on them.
+
+        ``requests`` follows a redirect with a copy of the first request, also after a
+        replay. The request itself stays as it was sent, for mocks and recorders.
+        """
+        self.__dict__["_successor"] = attach
+
+    def prepare_auth(self, auth: Any, url: Any = "") -> None:
+        """Apply an auth, unless it would replace the token by a netrc entry.
+
+        ``requests`` looks into netrc whenever it follows a redirect.
+        """
+        if isinstance(auth, tuple) and "Authorization" in self.headers:
+            is_from_netrc = auth == get_netrc_auth(self.url or "")
+        else:
+            is_from_netrc = False
+        if is_from_netrc:
+            return
+        try:
+            super().prepare_auth(auth, url)
+        except BaseException:
+            # Error trackers show the variables of the frames that an exception passes.
+            del self
+            raise
+
+    def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
+        # The base names the class: one that was made at run time cannot be imported.
+        _, plain_class = type(self).__bases__
+        state = dict(self.__dict__)
+        state.pop("_successor", None)
+        return _new_guarded, (plain_class,), state
+
+
+class TurvoRequest(OriginGuard, PreparedRequest):
+    """A request of ``requests`` that carries the token."""
+
+
+class _GuardedClasses(dict[type, type]):
+    """The guarded subclass of each request class, made when it is first needed.
+
+    That of a guarded class is the class itself.
+    """
+
+    def __missing__(self, request_class: type) -> type:
+        guarded = request_class
+        if not issubclass(request_class, OriginGuard):
+            name = f"Turvo{request_class.__name__}"
+            guarded = type(name, (OriginGuard, request_class), {})
+        self[request_class] = guarded
+        return guarded
+
+
+GUARDED_CLASSES = _GuardedClasses({PreparedRequest: TurvoRequest})
+
+
+def _new_guarded(plain_class: type) -> Any:
+    """Return an empty request, to be filled by ``copy`` or ``pickle``."""
+    return object.__new__(GUARDED_CLASSES[plain_class])
 
 
 def replayable(request: PreparedRequest) -> bool:
-    """Whether the whole body can be sent a second time.
+    """Return whether the whole body can be sent a second time.
 
-    Text and bytes can, and files that told their position when the request was prepared. A
-    generator cannot: it would send an empty body, and get a 200 for it.
+    Text and bytes can, and files that told their position when the request was
+    prepared. A generator cannot: it would send an empty body, and get a 200 for it.
     """
     if request.body is None or isinstance(request.body, str | bytes):
         return True
-    return isinstance(request._body_position, int) and hasattr(request.body, "seek")
+    if not isinstance(request._body_position, int):
+        return False
+    return hasattr(request.body, "seek")
 
 
 def rewound(request: PreparedRequest) -> bool:
-    """Whether the body stands ready to be sent a second time: a file is put back to where it was."""
+    """Return whether the body is ready to be sent again; rewind it if it is a file."""
     if not replayable(request):
         return False
     if isinstance(request._body_position, int):
         try:
             rewind_body(request)
-        except (UnrewindableBodyError, ValueError):  # it cannot seek after all, or was closed meanwhile
+        except (UnrewindableBodyError, ValueError):
+            # The file cannot seek after all, or was closed meanwhile.
             return False
     return True
 
 
-def replay(response: Response, bearer: Secret[str], options: dict[str, Any]) -> Response:
-    """Send the request of ``response``, ``rewound``, again with another ``bearer``, as it was sent before.
+def replay(response: Response, attach: Attach, options: dict[str, Any]) -> Response:
+    """Send the request of ``response`` again, and return the answer.
 
-    ``options`` are those of a response hook (timeout, verify, cert, proxies, stream). The refused
-    answer goes to ``history``. Raises what ``requests`` raises.
+    ``attach`` puts the token on the request, whose body must be ``rewound``.
+    ``options`` are those of a response hook: timeout, verify, cert, proxies, stream.
+    The refused answer goes to ``history`` without token and key, because caches that
+    redact headers do so in the last request only. Raises what ``requests`` raises.
     """
     refused = response.request
-    request = _plain_copy(refused)
-    request.headers["Authorization"] = bearer.reveal()
-    _drain(response)
-    if response.cookies and request._cookies is not None:
+    request = refused.copy()
+    attach(request)
+    if hasattr(refused, "continue_with"):
+        refused.continue_with(attach)
+    _close_connection(response)
+    cookies = request._cookies
+    if response.cookies and cookies is not None:
         request.headers.pop("Cookie", None)
-        extract_cookies_to_jar(request._cookies, refused, response.raw)
-        request.prepare_cookies(request._cookies)
+        extract_cookies_to_jar(cookies, refused, response.raw)
+        request.prepare_cookies(cookies)
+    _redact_secrets(response)
     start = time.perf_counter()
-    again: Response = response.connection.send(request, **options)
-    again.elapsed = timedelta(seconds=time.perf_counter() - start)
-    again.history = [*response.history, response]
-    return again
+    try:
+        answer: Response = response.connection.send(request, **options)
+    except BaseException:
+        # Error trackers show the variables of the frames that an exception passes.
+        del response, options, refused, request
+        raise
+    seconds = time.perf_counter() - start
+    answer.elapsed = timedelta(seconds=seconds)
+    answer.history = [*response.history, response]
+    return answer
 
 
-def guard_redirect(response: Response, original: PreparedRequest) -> None:
-    """See to it that a redirect takes along what it may: all to the same origin, else nothing.
+def _redact_secrets(response: Response) -> None:
+    """Take token and key out of a refused answer, in which Turvo repeats the token."""
+    bearer = str(response.request.headers.get("Authorization", ""))
+    token = bearer.removeprefix("Bearer ").encode()
+    if token and response._content:
+        response._content = response._content.replace(token, b"***")
+    redacted = response.request.copy()
+    for name in SECRET_HEADERS:
+        redacted.headers[name] = "***"
+    response.request = redacted
 
-    ``requests`` follows a redirect with a copy of the ``original`` request, also after a replay.
-    It would leave the key on the copy, and give a host of netrc's the place of our header. It makes
-    a copy or two, and somebody's hook may have made one before: what holds for one holds for all.
+
+def _close_connection(response: Response) -> None:
+    """Read the beginning of a refused answer, and close its connection.
+
+    A gateway may close the connection after a 401 without saying so. The replay would
+    be lost on it.
     """
-    target = redirect_target(response)
-    if target is not None:
-        here = same_origin(target, original.url or "")
-        bearer = response.request.headers.get("Authorization") if here else None
-        original.copy = partial(_copy_along, original, bearer)  # type: ignore[method-assign]
-
-
-def _copy_along(original: PreparedRequest, bearer: str | bytes | None) -> PreparedRequest:
-    request = _plain_copy(original)
-    if bearer is None:
-        request.headers.pop("Authorization", None)
-        request.headers.pop(KEY_HEADER, None)
-    else:
-        request.headers["Authorization"] = bearer
-        request.prepare_auth = partial(_prepare_auth, request)  # type: ignore[method-assign]
-    return request
-
-
-def _plain_copy(request: PreparedRequest) -> PreparedRequest:
-    return type(request).copy(request)
-
-
-def _prepare_auth(request: PreparedRequest, auth: Any, url: Any = "") -> None:
-    """As ever, but netrc does not know better than the header that is there."""
-    if auth != get_netrc_auth(request.url or ""):
-        type(request).prepare_auth(request, auth, url)
-
-
-def _drain(response: Response) -> None:
-    """Read what there is of an answer, within reason, so that its connection can be used again."""
     if response._content_consumed:
+        response.close()
         return
-    body, more, end = b"", True, time.monotonic() + DRAIN_SECONDS
-    read = getattr(response.raw, "read1", response.raw.read)  # urllib3 before 2 waits until all is there
-    with suppress(Exception):  # it may be as broken as it likes
-        while more and len(body) < DRAIN_CAP and time.monotonic() < end:
-            part = read(DRAIN_CAP - len(body), decode_content=True)
-            body, more = body + part, bool(part)
-    response._content, response._content_consumed = body, True
-    if more:
-        response.raw.close()
-    response.close()
+    connection = _take_socket(response.raw)
+    try:
+        response._content = _read_beginning(response.raw, connection)
+    finally:
+        response.close()
+        if connection is not None:
+            connection.close()
+    response._content_consumed = True
+
+
+def _take_socket(raw: Any) -> socket.socket | None:
+    """Take the socket away from the connection of an answer.
+
+    At the end of the body urllib3 puts the connection back into its pool. There it
+    would be open for a moment, and another thread could send a request on it. Without
+    a socket it connects anew.
+    """
+    connection = getattr(raw, "connection", None)
+    if not isinstance(connection, http.client.HTTPConnection):
+        return None
+    taken: socket.socket | None = connection.sock
+    connection.sock = None
+    return taken
+
+
+def _read_beginning(raw: Any, connection: socket.socket | None) -> bytes:
+    """Return the beginning of a body, within the bounds of bytes and seconds."""
+    if not isinstance(raw, BaseHTTPResponse):
+        # The raw answer of a recorder, which holds the whole body.
+        return bytes(raw.read(MOST_KEPT))
+    from .login import raised_by_signal_handler
+
+    body = b""
+    end = time.monotonic() + MOST_SECONDS
+    signalled = None
+    try:
+        while len(body) < MOST_KEPT:
+            if connection is not None:
+                connection.settimeout(max(0.0, end - time.monotonic()))
+            part = raw.read1(MOST_KEPT - len(body), decode_content=True)
+            if not part:
+                break
+            body += part
+    except (HTTPError, http.client.HTTPException, OSError) as error:
+        # The body is slow or broken, unless a signal handler raised this.
+        signalled = raised_by_signal_handler(error)
+    if signalled is not None:
+        raise signalled
+    return body
+
+
+class UncuredRequests:
+    """Remembers for a minute which requests a new token did not cure.
+
+    A forbidden path answers 401 whatever the token. It would use up the logins that a
+    revocation needs. Requests count as the same if method and path are.
+    """
+
+    def __init__(self) -> None:
+        # Replaced as a whole at each change, so that threads need no lock.
+        self._ends: dict[_MethodAndPath, float] = {}
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no request is remembered."""
+        return not self._ends
+
+    def remember(self, request: PreparedRequest) -> None:
+        """Remember a request, and drop the oldest one if there are too many."""
+        ends = self._other_ends(request)
+        while len(ends) >= MOST_UNCURED:
+            oldest = next(iter(ends))
+            del ends[oldest]
+        name = _method_and_path(request)
+        ends[name] = time.monotonic() + MEMORY_SECONDS
+        self._ends = ends
+
+    def forget(self, request: PreparedRequest) -> None:
+        """Forget a request, because it had another answer than 401."""
+        self._ends = self._other_ends(request)
+
+    def forget_all(self) -> None:
+        """Forget all requests."""
+        self._ends = {}
+
+    def __contains__(self, request: PreparedRequest) -> bool:
+        name = _method_and_path(request)
+        return time.monotonic() < self._ends.get(name, 0.0)
+
+    def _other_ends(self, request: PreparedRequest) -> dict[_MethodAndPath, float]:
+        """Return the other requests that are still remembered."""
+        now = time.monotonic()
+        this = _method_and_path(request)
+        return {
+            name: end for name, end in self._ends.items() if name != this and now < end
+        }
+
+
+def _method_and_path(request: PreparedRequest) -> _MethodAndPath:
+    path = urlsplit(request.url or "").path
+    return request.method, path
+
+
+class FalseAlarms:
+    """Tells a revoked token from a server that refuses good tokens now and then.
+
+    One server behind a load balancer can be out of step with the others. A login seems
+    to cure its 401s, because another server answers the replay. So a token that is
+    refused within a minute after the last one was replaced is sent once more. If it is
+    accepted then, the alarm was false, and for a minute no refused token is replaced
+    that was good before.
+    """
+
+    def __init__(self) -> None:
+        self._possible_until = 0.0
+        self._likely_until = 0.0
+
+    def note_replaced(self) -> None:
+        """Note that a token was replaced because of a 401."""
+        self._possible_until = time.monotonic() + MEMORY_SECONDS
+
+    def note_false(self) -> None:
+        """Note that a refused token was accepted when it was sent again."""
+        self._likely_until = time.monotonic() + MEMORY_SECONDS
+
+    def note_true(self) -> None:
+        """Note that a token was refused however often it was sent."""
+        self._likely_until = 0.0
+
+    @property
+    def are_possible(self) -> bool:
+        """Whether the next 401 may be a false alarm."""
+        return time.monotonic() < self._possible_until or self.are_likely
+
+    @property
+    def are_likely(self) -> bool:
+        """Whether the next 401 is probably a false alarm."""
+        return time.monotonic() < self._likely_until

@@ -1,121 +1,284 @@
-"""``TurvoSession``: a ``requests.Session`` that knows where Turvo is, waits no longer than it should, and pages."""
+"""``TurvoSession``: a ``requests.Session`` for Turvo's API.
+
+It joins paths to the base URL, gives every request a timeout, sends a request again
+where that is safe, and reads Turvo's envelope and its lists.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Self
+import re
+from collections.abc import Callable, Iterator, Mapping
+from copy import copy
+from typing import Any, Self, Unpack, cast
+from urllib.parse import urlsplit
 
-from requests import PreparedRequest, Response, Session
+from requests import (
+    HTTPError,
+    PreparedRequest,
+    Request,
+    RequestException,
+    Response,
+    Session,
+)
 from requests.adapters import HTTPAdapter
+from requests.exceptions import MissingSchema
 from urllib3.exceptions import InvalidHeader, MaxRetryError, ReadTimeoutError
 from urllib3.util import Retry
 
 from .auth import TurvoAuth
-from .errors import TurvoResponseError
+from .errors import SettingsError, TurvoResponseError
+from .events import logger
+from .origin import is_loopback, origin, same_origin
 from .replay import KEY_HEADER, replayable
 from .secret import Secret
+from .settings import AuthOptions, unknown_options
+from .text import printable, quoted
 
 PAGE_SIZE = 24
-"""Turvo gives no more rows a page, whatever is asked."""
+"""Rows on a page. Turvo gives no more, whatever a request asks for."""
 PAGE_CAP = 10_000
-"""Pages after which a list is taken to have no end."""
-PATIENCE = 30.0
-"""The longest ``Retry-After``, in seconds, that a request waits for by itself; else its answer is returned."""
+"""Pages after which a list is taken to be endless."""
+LONGEST_RETRY_AFTER = 30.0
+"""The longest ``Retry-After``, in seconds, that a request waits for by itself."""
+
+Row = dict[str, Any]
+Timeout = tuple[float, float] | float | None
+
+_NO_AUTH: Any = None
+_begins_with_version = re.compile(r"v\d+(?:[/?]|\Z)", re.IGNORECASE).match
+_begins_with_host = re.compile(
+    r"(?://)?(?:[\w-]+(?:\.[\w-]+)+|localhost)(?::\d+)?/"
+).match
+
+
+class SessionOptions(AuthOptions, total=False):
+    """The options of ``TurvoSession.from_env``: its own, and those of ``TurvoAuth``."""
+
+    timeout: Timeout
+    retries: int
 
 
 class TurvoSession(Session):
     """A session for Turvo's API: ``TurvoSession.from_env().get("/shipments/list")``.
 
-    A path is joined to the base URL; a whole URL is left alone. ``timeout``: seconds to connect
-    and to read, for requests that name none. ``retries``: how often a request is sent again that
-    met a lost connection or a 429, 502, 503 or 504, methods that change nothing twice only (RFC
-    9110 section 9.2.2), with back-off or the server's ``Retry-After``. The last answer is returned;
-    it is the first one, if that asks for more than 30 s. A read timeout is the caller's at once.
+    A path is joined to the base URL. One that begins with a version, such as
+    ``/v2/accounts``, goes to that version. A whole URL is used as it is, and only the
+    origin of the base URL gets the token and the key.
+
+    ``timeout``: seconds to connect and to read, for requests that give none.
+    ``retries``: how often a request is sent again after a lost connection, a 429, 502,
+    503 or 504. That holds for methods that may be repeated (RFC 9110 section 9.2.2),
+    with a growing pause or the server's ``Retry-After``. The last answer is returned,
+    or the first one that asks for more than 30 s. A read timeout is raised at once.
+
+    Raises ``SettingsError`` if ``auth`` is not a ``TurvoAuth``.
     """
 
     __attrs__: list[str] = [  # noqa: RUF012 - as in the base class
         *Session.__attrs__,
         "timeout",
+        "_warned_of",
     ]
 
     def __init__(
-        self, auth: TurvoAuth, *, timeout: tuple[float, float] | float | None = (3.05, 30.0), retries: int = 3
+        self,
+        auth: TurvoAuth = _NO_AUTH,
+        *,
+        timeout: Timeout = (3.05, 30.0),
+        retries: int = 3,
     ) -> None:
+        problem = _auth_problem(auth)
+        if problem:
+            del auth
+            raise SettingsError(problem)
         super().__init__()
         self.auth: TurvoAuth = auth
         self.timeout = timeout
+        self._warned_of: set[str] = set()
         # 401 must not be in the list: urllib3 would hide it from the auth.
-        adapter = _Retrying(
-            _Patience(
-                total=retries,
-                status_forcelist=(429, 502, 503, 504),
-                backoff_factor=0.5,
-                raise_on_status=False,
-            )
+        retry = _BoundedRetry(
+            total=retries,
+            status_forcelist=(429, 502, 503, 504),
+            backoff_factor=0.5,
+            raise_on_status=False,
         )
+        adapter = _RetryingAdapter(retry)
         self.mount("https://", adapter)
         self.mount("http://", adapter)
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None, **options: Any) -> TurvoSession:
-        """A session with ``TurvoAuth.from_env()``; ``options`` are its own. Raises ``SettingsError``."""
-        variables, arguments = Secret(environ), Secret(options)
-        del environ, options  # tracebacks show locals
-        return cls(TurvoAuth.from_env(variables.reveal()), **arguments.reveal())
+    def from_env(
+        cls,
+        environ: Mapping[str, str] | None = None,
+        **options: Unpack[SessionOptions],
+    ) -> Self:
+        """Return a session whose auth is ``TurvoAuth.from_env(environ)``.
 
-    def request(self, method: str | bytes, url: str | bytes, *args: Any, **options: Any) -> Response:
-        """As in ``requests``, with a path for a URL and the session's timeout."""
+        ``options``: ``timeout`` and ``retries`` of the session, and any argument of
+        ``TurvoAuth``, such as ``on_event`` or ``username``. Raises ``SettingsError``
+        that names every setting that is missing or wrong.
+        """
+        unknown = unknown_options(options, SessionOptions.__annotations__)
+        own: dict[str, Any] = {}
+        for name in ("timeout", "retries"):
+            if name in options:
+                own[name] = cast(dict[str, Any], options).pop(name)
+        given = Secret((environ, cast(AuthOptions, options)))
+        # Error trackers show the variables of the frames that an exception passes.
+        del environ, options
+        if unknown:
+            raise SettingsError(unknown)
+        auth = TurvoAuth.from_env(given.reveal()[0], **given.reveal()[1])
+        return cls(auth, **own)
+
+    def request(
+        self, method: str | bytes, url: str | bytes, *args: Any, **options: Any
+    ) -> Response:
+        """Send a request as ``requests`` does; ``url`` may be a path.
+
+        Raises what ``requests`` raises, and ``TurvoAuthError`` if no token can be had.
+        """
         options.setdefault("timeout", self.timeout)
-        return super().request(method, self._whole(url), *args, **options)  # type: ignore[arg-type]
+        send: Callable[..., Response] = super().request
+        return send(method, self._whole_url(url), *args, **options)
+
+    def prepare_request(self, request: Request) -> PreparedRequest:
+        """Prepare a request as ``requests`` does."""
+        if request.auth is None and self._bypasses_proxies(request.url):
+            # Without this, the auth has to fear that a proxy will read the token.
+            request = copy(request)
+            request.auth = self.auth.put_on_directly
+        return super().prepare_request(request)
 
     def send(self, request: PreparedRequest, **options: Any) -> Response:
-        """As in ``requests``, with the session's timeout also for what was prepared by hand."""
+        """Send a prepared request as ``requests`` does, with the session's timeout.
+
+        If the base URL is plain http to this machine, no proxy is used for it: the
+        token would travel to the proxy in clear text.
+        """
         options.setdefault("timeout", self.timeout)
+        if self._bypasses_proxies(request.url):
+            options["proxies"] = {}
         return super().send(request, **options)
 
-    def _whole(self, url: str | bytes) -> str:
-        url = url.decode() if isinstance(url, bytes) else url
-        if "://" in url.partition("?")[0]:
-            return url
-        base_url = self.auth.base_url
-        version = base_url.rpartition("/")[2]  # Turvo's pages write paths with it, people without
-        return f"{base_url}/{url.removeprefix('/').removeprefix(f'{version}/')}"
+    def details(self, path: str, **options: Any) -> dict[str, Any]:
+        """Return the ``details`` of Turvo's answer to a GET of ``path``.
+
+        ``options`` are those of ``requests.get``, such as ``params``. Turvo answers
+        every call with ``{"Status": "SUCCESS", "details": {...}}``.
+
+        Raises ``TurvoResponseError`` for another ``Status`` and for an answer without
+        one, ``requests.HTTPError`` for a 4xx or 5xx without one, and what a request
+        raises.
+        """
+        answer = read_answer(self.get(path, **options), needs_status=True)
+        return _object_in(answer.get("details"))
 
     def records(
         self, path: str, key: str, params: Mapping[str, Any] | None = None
     ) -> Iterator[dict[str, Any]]:
-        """Every row of a list of Turvo's, page by page as they are needed; ``key`` is e.g. ``"shipments"``.
+        """Yield the rows of all pages of a list; each page is fetched when needed.
 
-        Each row once, though rows move while one pages; rows marked ``deleted`` are left out. Raises
-        ``TurvoResponseError`` for a ``Status`` other than ``SUCCESS`` and for an answer without such a
-        list, and what a request raises.
+        ``key`` is the name of the list in ``details``, such as ``"shipments"``. Each
+        row comes once, though rows can move while the pages are read, and rows marked
+        ``deleted`` are left out. A page without a new row ends the list.
+
+        Raises ``TurvoResponseError`` if the answer has no such list, and what
+        ``details()`` raises.
         """
-        asked = {"start": 0, "pageSize": PAGE_SIZE, **(params or {})}
-        asked["start"] = int(asked["start"])
+        query = {"start": 0, "pageSize": PAGE_SIZE, **(params or {})}
+        query["start"] = int(query["start"])
         seen: set[object] = set()
+        last_rows: list[Row] = []
         for _ in range(PAGE_CAP):
-            details = _details(self.get(path, params=asked))
-            rows, paging = _page(path, key, details)
-            for row in rows:
-                identity = row.get("id")
-                if identity not in seen and not row.get("deleted"):
-                    yield row
-                if identity is not None:
-                    seen.add(identity)
-            if not rows or not paging.get("moreAvailable"):
+            page = _page_of_answer(path, key, self.details(path, params=query))
+            new_rows = _unseen_rows(page.rows, seen)
+            if not new_rows or page.rows == last_rows:
                 return
-            # Turvo tells the offset of the *next* page. One that does not move on would never end.
-            following = paging.get("start")
-            if not isinstance(following, int) or following <= asked["start"]:
-                following = asked["start"] + len(rows)
-            asked["start"] = following
+            for row in new_rows:
+                if not row.get("deleted"):
+                    yield row
+            if not page.has_more:
+                return
+            last_rows = page.rows
+            query["start"] = page.next_start(query["start"])
         raise TurvoResponseError(
-            f"{path}: no end after {PAGE_CAP} pages; narrow the filter", code="paging", message="no end"
+            f"{path}: the list has not ended after {PAGE_CAP} pages; narrow the filter",
+            code="paging",
+            message="no end",
+        )
+
+    def _whole_url(self, url: str | bytes) -> str:
+        """Return ``url``, joined to the base URL if it is a path."""
+        text = url.decode() if isinstance(url, bytes) else url
+        if "://" in text.partition("?")[0]:
+            self._warn_of_other_origin(text)
+            return text
+        problem = _auth_problem(self.auth)
+        if problem:
+            # Somebody has replaced the auth since.
+            raise SettingsError(problem)
+        base_url = self.auth.base_url
+        if _begins_with_host(text):
+            raise MissingSchema(
+                f"{text!r} must be a path such as '/shipments/list', or a whole URL "
+                "that begins with https://"
+            )
+        path = text.removeprefix("/")
+        if _begins_with_version(path):
+            root, _, _ = base_url.rpartition("/")
+            return f"{root}/{path}"
+        return f"{base_url}/{path}"
+
+    def _bypasses_proxies(self, url: str | bytes | None) -> bool:
+        """Return whether ``url`` is of a base URL of plain http to this machine."""
+        base_url = getattr(self.auth, "base_url", "")
+        if not base_url.startswith("http:") or not isinstance(url, str):
+            return False
+        return same_origin(url, base_url)
+
+    def _warn_of_other_origin(self, url: str) -> None:
+        """Warn once of a URL that looks like Turvo's and will not get the token."""
+        base_url = getattr(self.auth, "base_url", "")
+        if same_origin(url, base_url) or not _looks_alike(url, base_url):
+            return
+        host = urlsplit(url).netloc
+        if host in self._warned_of:
+            return
+        self._warned_of.add(host)
+        logger.warning(
+            "requests to %s carry no token and no key, because TURVO_BASE_URL is %s; "
+            "use a path such as /shipments/list, or change TURVO_BASE_URL",
+            host,
+            base_url,
         )
 
 
-class _Patience(Retry):
-    """Hands back to the caller what it is not for us to wait for."""
+def _auth_problem(auth: object) -> str:
+    """Return what is wrong with the auth of a session, or ``""``."""
+    if isinstance(auth, TurvoAuth):
+        return ""
+    given = f"a {type(auth).__name__}"
+    if auth is None:
+        given = "nothing"
+    elif isinstance(auth, type):
+        given = f"the class {auth.__name__}"
+    return f"TurvoSession needs a TurvoAuth, such as TurvoAuth.from_env(); got {given}"
+
+
+def _looks_alike(url: str, base_url: str) -> bool:
+    """Return whether both URLs are Turvo's, or both are of this machine."""
+    parts, base_parts = origin(url), origin(base_url)
+    if parts is None or base_parts is None:
+        return False
+    host, base_host = parts[1], base_parts[1]
+    if is_loopback(host) and is_loopback(base_host):
+        return True
+    return host.endswith(".turvo.com")
+
+
+class _BoundedRetry(Retry):
+    """Leaves to the caller what a session must not wait for."""
 
     def increment(
         self,
@@ -126,23 +289,28 @@ class _Patience(Retry):
         _pool: Any = None,
         _stacktrace: Any = None,
     ) -> Self:
-        """What is left of it after an ``error`` or a ``response``; raises where nothing is to be tried again."""
+        """Return the retries that are left; raise if the request is not sent again."""
         if isinstance(error, ReadTimeoutError):
             raise error
-        if response is not None and (self.get_retry_after(response) or 0.0) > PATIENCE:
-            raise MaxRetryError(_pool, url or "")
+        if response is not None:
+            asked = self.get_retry_after(response) or 0.0
+            if asked > LONGEST_RETRY_AFTER:
+                raise MaxRetryError(_pool, url or "")
         return super().increment(method, url, response, error, _pool, _stacktrace)
 
     def get_retry_after(self, response: Any) -> float | None:
-        """Seconds; ``None`` where nothing is told, or junk."""
+        """Return the ``Retry-After`` in seconds; ``None`` if it is missing or wrong."""
         try:
             return super().get_retry_after(response)
         except (InvalidHeader, ValueError, OverflowError):
             return None
 
 
-class _Retrying(HTTPAdapter):
-    """Repeats what can be sent again whole; a generator urllib3 would repeat as an empty body."""
+class _RetryingAdapter(HTTPAdapter):
+    """Sends again only what can be sent in full.
+
+    urllib3 would send an empty body in place of a generator that is used up.
+    """
 
     __attrs__ = [*HTTPAdapter.__attrs__, "_once"]  # noqa: RUF012 - as in the base class
 
@@ -151,62 +319,144 @@ class _Retrying(HTTPAdapter):
         self._once = HTTPAdapter()
 
     def send(self, request: PreparedRequest, *args: Any, **options: Any) -> Response:
-        """Send it, and again if need be."""
+        """Send the request, and again if that is safe and needed."""
         send = super().send if replayable(request) else self._once.send
         return send(request, *args, **options)
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self._once.close()
         super().close()
 
 
-def _details(response: Response) -> dict[str, Any]:
-    """The ``details`` of Turvo's envelope, or the error that it tells."""
-    where = f"{response.request.method} {response.url.partition('?')[0]}"
-    try:
-        answer = response.json()
-    except (ValueError, RecursionError):
-        answer = None
-    if not isinstance(answer, dict) or "Status" not in answer:
-        del answer  # tracebacks show locals, and a 401 can hold the token
-        response.raise_for_status()
-        raise TurvoResponseError(f"{where}: the answer is no Turvo answer", code=str(response.status_code))
-    details = answer.get("details")
-    if not isinstance(details, dict):
-        details = {}
-    if answer["Status"] == "SUCCESS" and response.ok:
-        return details
-    message = without_secrets(details.get("errorMessage") or "no errorMessage", response)
-    code = without_secrets(details.get("errorCode") or response.status_code, response)
-    del answer, details
-    raise TurvoResponseError(f"{where}: Turvo says {message!r} (code {code})", code=code, message=message)
+class _ListPage:
+    """The rows of a page, and what the answer says of the next one."""
+
+    def __init__(self, rows: list[Row], paging: Row) -> None:
+        self.rows = rows
+        self.has_more = bool(paging.get("moreAvailable"))
+        self._next_start = paging.get("start")
+
+    def next_start(self, start: int) -> int:
+        """Return the offset of the next page, given that of this one."""
+        # Turvo gives the offset of the next page. One that does not grow would fetch
+        # the same page again.
+        if isinstance(self._next_start, int) and self._next_start > start:
+            return self._next_start
+        return start + len(self.rows)
 
 
-def _page(path: str, key: str, details: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The rows of a page, and what it tells of the next one."""
-    rows, paging = details.get(key) or [], details.get("pagination") or {}
+def _page_of_answer(path: str, key: str, details: Row) -> _ListPage:
+    """Return the page in ``details``; raise ``TurvoResponseError`` if it has none."""
+    rows = details.get(key) or []
+    paging = details.get("pagination") or {}
     if not isinstance(paging, dict):
-        raise TurvoResponseError(f"{path}: what is at 'pagination' is none", code="pagination")
+        problem = "'pagination' must be an object"
+        raise TurvoResponseError(f"{path}: {problem}", code="pagination")
     if not isinstance(rows, list) or not all(map(_is_record, rows)):
-        raise TurvoResponseError(f"{path}: what is at {key!r} is no list of records", code="key")
-    # A list without rows is left out by Turvo; but one of another name, or a single record, is a mistake.
-    if key not in details and details and (paging.get("totalRecordsInPage") or "pagination" not in details):
-        there = ", ".join(repr(name) for name, value in details.items() if isinstance(value, list))
-        raise TurvoResponseError(f"{path}: there is no list {key!r}, but: {there or 'none'}", code="key")
-    return rows, paging
+        problem = f"{key!r} must be a list of records"
+        raise TurvoResponseError(f"{path}: {problem}", code="key")
+    # Turvo leaves out a list without rows. A list of another name, or a single record,
+    # is the caller's mistake.
+    other_rows = "pagination" not in details or paging.get("totalRecordsInPage")
+    if details and key not in details and other_rows:
+        problem = f"there is no list {key!r}; the lists are: {list_names(details)}"
+        raise TurvoResponseError(f"{path}: {problem}", code="key")
+    return _ListPage(rows, paging)
 
 
 def _is_record(row: object) -> bool:
     return isinstance(row, dict) and isinstance(row.get("id"), int | str | None)
 
 
-def without_secrets(told: object, response: Response) -> str:
-    """What Turvo tells in an answer, as text, without the tokens and the key that it was sent."""
-    text = str(told)
+def _unseen_rows(rows: list[Row], seen: set[object]) -> list[Row]:
+    """Return the rows whose id is not in ``seen``, and add their ids to it.
+
+    A row without an id cannot be recognised, so it counts as unseen.
+    """
+    unseen = []
+    for row in rows:
+        identity = row.get("id")
+        if identity in seen:
+            continue
+        unseen.append(row)
+        if identity is not None:
+            seen.add(identity)
+    return unseen
+
+
+def list_names(details: Mapping[str, Any]) -> str:
+    """Return the names of the lists in ``details``, fit to be shown."""
+    names = [name for name, value in details.items() if isinstance(value, list)]
+    return ", ".join(quoted(name) for name in names[:10]) or "none"
+
+
+def read_answer(response: Response, *, needs_status: bool = False) -> Any:
+    """Return the JSON of an answer that reports no error.
+
+    Raises ``TurvoResponseError`` if the answer has a ``Status`` other than ``SUCCESS``,
+    or is not JSON, or with ``needs_status`` if it has no ``Status``; and
+    ``requests.HTTPError`` for a 4xx or 5xx without a ``Status``.
+    """
+    try:
+        answer = response.json()
+    except (ValueError, RecursionError):
+        answer = None
+    error = _reported_error(answer, response, needs_status=needs_status)
+    if error is not None:
+        # Error trackers show local variables, and a 401 can hold the token.
+        del answer, response
+        raise error
+    return answer
+
+
+def _reported_error(
+    answer: Any, response: Response, *, needs_status: bool
+) -> RequestException | None:
+    """Return the error that an answer reports, if any."""
+    status = response.status_code
+    succeeded = 200 <= status < 300
+    url = quoted(response.url.partition("?")[0])
+    where = f"{response.request.method} {url}"
+    if isinstance(answer, dict) and "Status" in answer:
+        if succeeded and answer["Status"] == "SUCCESS":
+            return None
+        return _turvo_error(where, answer, response)
+    if status >= 400:
+        # Nothing else is repeated: an `error_description` can hold the token.
+        said = _fit_to_show(_object_in(answer).get("message"), response)
+        said = said or _fit_to_show(response.reason, response)
+        text = f"{where}: the answer is {status} {quoted(said)}"
+        return HTTPError(text, response=response)
+    if succeeded and answer is not None and not needs_status:
+        return None
+    text = f"{where}: the answer {status} must be JSON with a 'Status'"
+    return TurvoResponseError(text, code=str(status))
+
+
+def _turvo_error(where: str, answer: Row, response: Response) -> TurvoResponseError:
+    """Return the error of an envelope, with Turvo's own message and code."""
+    details = _object_in(answer.get("details"))
+    message = _fit_to_show(details.get("errorMessage"), response) or "no errorMessage"
+    code = _fit_to_show(details.get("errorCode"), response) or str(response.status_code)
+    text = f"{where}: Turvo says {quoted(message)} (code {code})"
+    return TurvoResponseError(text, code=code, message=message)
+
+
+def _object_in(value: Any) -> Row:
+    """Return a value of JSON if it is an object, or else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def _fit_to_show(value: object, response: Response) -> str:
+    """Return text from a server, fit to be shown, without the secrets it was sent."""
+    if not isinstance(value, str | int | float):
+        return ""
+    text = str(value)
     for answer in (response, *response.history):
         headers = answer.request.headers
         token = str(headers.get("Authorization", "")).removeprefix("Bearer ")
-        for secret in filter(None, (token, str(headers.get(KEY_HEADER, "")))):
+        key = str(headers.get(KEY_HEADER, ""))
+        for secret in filter(None, (token, key)):
             text = text.replace(secret, "***")
-    return text
+    return printable(text)

@@ -1,68 +1,100 @@
-"""Where tokens come from: the rules of ``renewal``, carried out over levels of stores.
+"""Holds the current token of this process, and gets another when it must be replaced.
 
-The first level is the memory of this process, where threads meet; the second, if there is one, is
-the shared store, where processes meet; under the last is the login. Whoever leads on a level goes
-down one, and writes on the way up what came of it, be it a token or a failure. So threads are kept
-to one login by the same code as processes, and a store in trouble is a level that is skipped.
+``TokenSource`` stacks the levels: the memory of this process, where threads meet, then
+the shared store, where processes meet, and under both the login. Whoever leads at one
+level asks the next one down, and writes what came of it on the way up. A store in
+trouble is a level that is skipped.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from os import urandom
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
 from . import failure as failures
 from . import renewal
-from .failure import REJECTED, Failure
-from .renewal import Adopt, Ask, Fail, Got, Lead, Outcome, Wait, Write
-from .store import Change, MemoryStore, Slot, Snapshot, StoreError, TokenStore
-from .tokens import Token
+from .errors import TurvoAuthError
+from .events import Adopted, EventQueue, Forgotten, LoggedIn, LoginFailed
+from .failure import Client, Failure, History, Record
+from .level import Level, OutOfPatience
+from .renewal import Adopt, Ask, Fail, Got, Lead, Settling, Stay, Write
+from .store import Change, MemoryStore, Snapshot, StoreError, TokenStore
+from .tokens import Token, same_secret
 
 if TYPE_CHECKING:
     from .events import Event
-    from .grant import Grant
+    from .login import Grant
 
-T = TypeVar("T")
-
-ATTEMPTS = 3
-"""Tries of one login; a renewal ahead of time has one."""
 LEASE_MARGIN = 2.0
 """Seconds by which a lease outlasts the attempt that it covers."""
-LOCAL_LEASE = 120.0
-"""Seconds of a lease among threads: it is given back by them, whatever they die of."""
-REMEMBERED = 64
-"""Tokens that this process has seen refused, and does not adopt again."""
-PATIENCE = 40.0
-"""Seconds after which one who waits for other processes logs in anyway; threads wait as long again."""
+THREAD_LEASE = 120.0
+"""Seconds of a lease among threads. They give it back, whatever ends them."""
+WAIT_LIMIT = 40.0
+"""Seconds that a caller waits for other processes before it logs in itself. A caller
+waits twice as long for other threads."""
+PATIENCE_WITH_TOKEN = 1.0
+"""Seconds that the store may take to answer a process that has a token."""
+PATIENCE_WITHOUT_TOKEN = 3.0
+"""The same without a token: a hundred processes that start at once are slow as well."""
+MOST_REFUSED = 64
+"""Refused tokens that a process remembers, in order not to adopt one again."""
 
 
 class Login(Protocol):
-    """What the source needs of a ``PasswordGrant``."""
+    """What the source needs of ``login.PasswordLogin``."""
 
     @property
-    def attempt(self) -> float:
-        """Seconds that one attempt takes at most."""
+    def attempt_seconds(self) -> float:
+        """The seconds that one attempt takes at most."""
 
-    def __call__(self, attempts: int, extend: Callable[[float], None]) -> Grant | Failure:
+    @property
+    def url_hash(self) -> str:
+        """A name for the token endpoint in records of failures."""
+
+    def __call__(
+        self, *, attempts: int, may_count: int, extend: Callable[[float], None]
+    ) -> Grant | Failure:
         """Log in."""
 
-    def ours(self, proof: str) -> bool:
-        """Whether a rejection speaks of these credentials."""
+    def proof(self, salt: str) -> str:
+        """Return a salted hash of the credentials."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailureStatus:
+    """A failed login that is remembered, for ``seconds`` more.
+
+    ``kind`` is "unreachable", "unavailable", "unanswered", "foreign" or "rejected".
+    ``mine`` tells whether it keeps this process from logging in.
+    """
+
+    kind: str
+    why: str
+    seconds: float
+    mine: bool
 
 
 @dataclass(frozen=True, slots=True)
 class TokenStatus:
     """What is known of the token, without a secret and without a login.
 
-    ``origin``: ``"login"``, ``"store"`` or ``None`` (there is none). ``fingerprint`` names it,
-    ``seconds_left`` is its life, ``state`` is ``"fresh"``, ``"due"`` or ``"none"``. ``store`` says where
-    it is shared, ``store_seconds`` how long a read took, ``store_reachable`` whether that worked
-    (``None``: nothing is shared). ``failure`` is the one in force, for ``failure_seconds`` more.
+    ``origin`` is ``"login"``, ``"store"`` or ``None`` (there is no token).
+    ``fingerprint`` names the token, ``seconds_left`` is its life, and ``state`` is
+    ``"fresh"``, ``"due"`` or ``"none"``. ``store`` names the store, ``store_seconds``
+    is the time of a read, and ``store_reachable`` tells whether that read worked
+    (``None``: nothing is shared). ``failure`` is the failed login that keeps this
+    process from logging in, for ``failure_seconds`` more. ``failures`` are all that are
+    remembered, and ``attempts_spent`` of eight token requests may have counted as wrong
+    passwords within 15 minutes. ``store_writable`` is ``None`` unless the status tried
+    a write.
     """
 
     origin: str | None
@@ -74,10 +106,17 @@ class TokenStatus:
     store_seconds: float | None
     failure: str | None
     failure_seconds: float
+    failures: tuple[FailureStatus, ...] = ()
+    attempts_spent: int = 0
+    store_writable: bool | None = None
 
 
 class TokenSource:
-    """Holds the current token of this process, and gets another when it is due, over or refused."""
+    """Holds the current token of this process, and gets another when it must be
+    replaced.
+
+    ``tell`` is called with every event, after the renewal that it belongs to.
+    """
 
     def __init__(
         self,
@@ -86,323 +125,368 @@ class TokenSource:
         *,
         expiry_buffer: float,
         tell: Callable[[Event], None],
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = lambda: time.monotonic(),
         local: MemoryStore | None = None,
     ) -> None:
         self.current: Token | None = None
-        self.store_errors: int = 0
-        self._origin = "store"
         self._login = login
         self._expiry_buffer = expiry_buffer
         self._clock = clock
-        self._listener = tell
-        self._held = threading.local()
-        self._rejection: tuple[Failure, float] | None = None
+        self._events = EventQueue(tell)
+        self._name = urandom(8).hex()
+        self._thread = threading.local()
+        self._from = "store"
         self._refused: tuple[Token, ...] = ()
-        levels = [_Level(self, local or MemoryStore(clock=clock), LOCAL_LEASE, 2 * PATIENCE)]
+        self._levels: tuple[Level, ...] = (
+            self._level(
+                local or MemoryStore(clock=clock), THREAD_LEASE, 2 * WAIT_LIMIT
+            ),
+        )
         if store is not None:
-            levels.append(_Level(self, store, login.attempt + LEASE_MARGIN, PATIENCE))
-        self._levels = tuple(levels)
+            lease_seconds = login.attempt_seconds + LEASE_MARGIN
+            self._levels += (self._level(store, lease_seconds, WAIT_LIMIT),)
 
-    def get(self) -> Token:
-        """A token that serves: the current one, another's, or a new one. Raises ``TurvoAuthError``."""
-        got = self._obtain(None)
-        assert got is not None  # there is nothing to stay with where nothing was refused
-        return got.token
+    @property
+    def store_errors(self) -> int:
+        """How often a store could not be used."""
+        return sum(level.errors for level in self._levels)
 
-    def renew(self, refused: Token) -> Got | Adopt | None:
-        """A token other than the ``refused`` one; ``None`` if a new login has just not cured its 401.
+    def tell(self, event: Event) -> None:
+        """Pass an event on in the same order as the source's own events."""
+        self._events.tell(event)
 
-        ``Got``: we logged in ourselves, and ``prove`` is to be called if the token proves good.
+    def get(self) -> Got | Adopt:
+        """Return a token that serves: the current one, another caller's, or a new one.
+
         Raises ``TurvoAuthError``.
         """
-        renewed = self._obtain(refused)
-        # Not before: one that is new and as good as any may be refused for what no token cures, and another
-        # thread that knew of that meanwhile would log in for it once more.
-        if renewed is not None and not renewal.same(renewed.token, refused):
-            others = [old for old in self._refused if not renewal.same(old, refused)]
-            self._refused = (*others[1 - REMEMBERED :], refused)
-        return renewed
+        outcome = self._obtain(self._ask())
+        assert not isinstance(outcome, Stay)  # only a refused token can be kept
+        return outcome
+
+    def renew(
+        self, refused: Token, *, known_good: bool = False, may_login: bool = True
+    ) -> Got | Adopt | Stay:
+        """Return a token other than ``refused``, or ``Stay`` if another would not help.
+
+        ``known_good``: this process has seen Turvo accept the token with which the
+        conversation began. ``may_login``: a new token may cure the 401. Raises
+        ``TurvoAuthError``.
+        """
+        ask = replace(
+            self._ask(), refused=refused, known_good=known_good, may_login=may_login
+        )
+        outcome = self._obtain(ask)
+        # Remember it only now. It may be a good token that was refused for another
+        # reason, and a thread that knew it as refused would log in once more.
+        if isinstance(outcome, Got | Adopt) and not same_secret(outcome.token, refused):
+            others = [old for old in self._refused if not same_secret(old, refused)]
+            self._refused = (*others[1 - MOST_REFUSED :], refused)
+        return outcome
+
+    def log_in(self, *, force: bool = False) -> Token:
+        """Ask Turvo for a token, whatever is remembered of failures, and store it.
+
+        ``force``: even if the budget of attempts is spent. Raises ``TurvoAuthError``.
+        """
+        outcome = self._obtain(replace(self._ask(), forced=True, over_budget=force))
+        assert not isinstance(outcome, Stay)
+        return outcome.token
 
     def prove(self, token: Token) -> None:
-        """Clear the doubt about a token that was got because of a 401: it has worked."""
+        """Clear the doubt about a token that was got because of a 401."""
         for level in self._levels:
-            level.update(lambda seen: renewal.proven(seen, token))
+            level.attempt(partial(renewal.prove, token=token), None)
 
     def forget(self) -> None:
-        """Drop the current token here and, if it is still the stored one, in the store."""
-        token = self.current or self._stored()
+        """Drop the current token, and what is remembered of failures, in every
+        store."""
+        token = self.current or self._stored_token()
         self.current = None
-        if token is None:
-            return
-        gone = token
         for level in self._levels:
-            level.update(lambda seen: renewal.forget(seen, gone))
-        from .events import Forgotten
+            level.attempt(partial(renewal.forget, token=token), None)
+        if token:
+            self._events.tell(Forgotten(token.fingerprint))
 
-        self._tell(Forgotten(token.fingerprint))
+    def status(self, *, try_write: bool = False) -> TokenStatus:
+        """Return what is known, read from the shared store if there is one.
 
-    def status(self) -> TokenStatus:
-        """What is known, read from the store if there is one. Never logs in."""
+        Never logs in. ``try_write``: test whether that store can be written as well.
+        """
         shared = self._levels[-1]
         start = self._clock()
-        try:
-            seen: Snapshot | None = shared.read()
-        except StoreError:
-            seen = None
-        now = self._clock()
-        stored = seen and renewal.held(seen)
-        token = self.current if self.current and now < self.current.end else stored
-        failure = (failures.load(seen.failure) if seen else None) or self._rejected()
-        if failure and (failure.left <= 0 or not failure.why or self._of_others(failure)):
-            failure = None
-        alone = len(self._levels) == 1
-        return TokenStatus(
-            origin=None if token is None else "store" if token is stored else self._origin,
-            fingerprint=token.fingerprint if token else None,
-            seconds_left=token.seconds_left(now) if token else 0.0,
-            state=token.state(now) if token else "none",
-            store=repr(shared.store),
-            store_reachable=None if alone else seen is not None,
-            store_seconds=None if alone or seen is None else now - start,
-            failure=failure.why if failure else None,
-            failure_seconds=failure.left if failure else 0.0,
+        seen: Snapshot | None = shared.attempt(_as_seen, None)
+        took = self._clock() - start
+        status = self._known(seen, repr(shared.store))
+        if len(self._levels) == 1:
+            return status
+        if seen is None:
+            return replace(status, store_reachable=False)
+        writable = shared.attempt(_wake, False) if try_write else None
+        return replace(
+            status,
+            store_reachable=True,
+            store_seconds=took,
+            store_writable=writable,
         )
 
-    def _obtain(self, refused: Token | None) -> Got | Adopt | None:
-        def ask() -> Ask:
-            return Ask(urandom(8).hex().encode(), refused, self._login.ours, bad=self._refused)
+    def _known(self, seen: Snapshot | None, store: str) -> TokenStatus:
+        """Return what the ``seen`` store and this process know of the token."""
+        now = self._clock()
+        stored = renewal.held_token(seen) if seen else None
+        token = stored
+        if self.current and now < self.current.end:
+            token = self.current
+        remembered = seen or self._levels[0].carry_out(_as_seen)
+        history = failures.load(remembered.failure)
+        client = self._client()
+        blocking = history.blocking(client)
+        status = TokenStatus(
+            origin=None,
+            fingerprint=None,
+            seconds_left=0.0,
+            state="none",
+            store=store,
+            store_reachable=None,
+            store_seconds=None,
+            failure=blocking.why if blocking else None,
+            failure_seconds=blocking.left if blocking else 0.0,
+            failures=_statuses(history, client),
+            attempts_spent=len(history.attempts_of(client)),
+        )
+        if token is None:
+            return status
+        return replace(
+            status,
+            origin="store" if token is stored else self._from,
+            fingerprint=token.fingerprint,
+            seconds_left=token.seconds_left(now),
+            state=token.state(now),
+        )
 
-        with self._holding_back():
-            outcome = self._renew(self._levels, ask(), ())
-            if isinstance(outcome, Fail) and outcome.failure.soft:
-                # The due token that it speaks of is over by now, and so is the failure: ask in earnest.
-                outcome = self._renew(self._levels, ask(), ())
+    def _level(self, store: TokenStore, lease_seconds: float, limit: float) -> Level:
+        return Level(
+            store,
+            lease_seconds=lease_seconds,
+            wait_limit=limit,
+            tell=self._events.tell,
+            clock=self._clock,
+        )
+
+    def _client(self) -> Client:
+        process = f"{self._name}-{os.getpid()}"
+        return Client(self._login.url_hash, process, self._login.proof)
+
+    def _ask(self) -> Ask:
+        return Ask(
+            owner=urandom(8).hex().encode(),
+            client=self._client(),
+            salt=urandom(16).hex(),
+            refused_before=self._refused,
+        )
+
+    def _obtain(self, ask: Ask) -> Got | Adopt | Stay:
+        with self._events.holding(), self._one_at_a_time():
+            self._set_patience(ask)
+            outcome = self._look(ask, self._levels)
+            if isinstance(outcome, Fail) and outcome.soft:
+                # The old token expired during the renewal ahead of time, so the failure
+                # of that renewal is over as well: ask again.
+                again = replace(ask, owner=urandom(8).hex().encode())
+                outcome = self._look(again, self._levels)
+            if isinstance(outcome, Failure):
+                outcome = self._unnoted(ask, outcome)
+            if isinstance(outcome, Got | Adopt):
+                self._keep(outcome)
         if isinstance(outcome, Fail):
-            raise outcome.failure.error()
-        if isinstance(outcome, Got | Adopt):
-            self._keep(outcome)
-            return outcome
-        return None
-
-    def _renew(self, levels: tuple[_Level, ...], ask: Ask, led: tuple[_Level, ...]) -> Outcome:
-        if not levels:
-            return self._log_in(ask, led)
-        level, below = levels[0], levels[1:]
-        decision = self._enter(level, ask)
-        if decision is None:
-            return self._renew(below, ask, led)
-        if not isinstance(decision, Lead):
-            return self._remember(decision)
-        if decision.spare:
-            ask = ask._replace(spare=decision.spare)
-        try:
-            outcome = self._settle(level, ask, self._renew(below, ask, (*led, level)))
-        except BaseException:
-            level.update(lambda seen: renewal.released(seen, ask))
-            raise
-        if isinstance(outcome, Fail) and ask.spare and self._clock() < ask.spare.end:
-            return Adopt(ask.spare, outcome.failure.left)
+            raise outcome.record.error()
         return outcome
 
-    def _enter(self, level: _Level, ask: Ask) -> Lead | Outcome | None:
-        """What is decided on a level, after waiting if need be; ``None``: go on without the level."""
-        start = self._clock()
-        try:
-            while True:
-                seen = level.read()
-                decision = renewal.decide(seen, ask)
-                if isinstance(decision, Wait):
-                    if not self._wait(level, seen, decision, start):
-                        return None  # late beats never
-                elif not isinstance(decision, Lead) or level.swap(seen, renewal.take(ask, level.lease)):
-                    return decision
-        except StoreError:
-            return None
+    def _set_patience(self, ask: Ask) -> None:
+        token = self.current
+        serves = token and self._clock() < token.end and not ask.was_refused(token)
+        for level in self._levels:
+            level.be_patient(PATIENCE_WITH_TOKEN if serves else PATIENCE_WITHOUT_TOKEN)
 
-    def _settle(self, level: _Level, ask: Ask, outcome: Outcome) -> Outcome:
-        start = self._clock()
-        try:
-            while True:
-                seen = level.read()
-                step = renewal.settle(seen, ask, outcome)
-                if isinstance(step, Wait):
-                    if not self._wait(level, seen, step, start):
-                        return outcome
-                elif not isinstance(step, Write):
-                    return step
-                elif level.swap(seen, step.change):
-                    return step.outcome
-        except StoreError:
+    def _look(
+        self, ask: Ask, levels: tuple[Level, ...], led: tuple[Level, ...] = ()
+    ) -> Settling:
+        """Look for a token at the first of ``levels``, and below it if need be."""
+        level, below = levels[0], levels[1:]
+        with level.lease(ask) as lease:
+            try:
+                step = lease.enter(is_last=not below)
+            except (StoreError, OutOfPatience):
+                return self._without(level, ask, below, led)
+            if not isinstance(step, Lead):
+                return step
+            asked = replace(ask, spare=step.spare)
+            led = (*led, level)
+            if below:
+                found = self._look(asked, below, led)
+            else:
+                found = self._log_in(asked, led, step)
+            outcome = lease.settle(found, asked)
+        if isinstance(outcome, Failure):
+            outcome = self._once_more(level, asked, outcome)
+        elif isinstance(found, Failure):
+            self._tell_failure(found, outcome)
+        return self._or_spare(asked, outcome)
+
+    def _without(
+        self, level: Level, ask: Ask, below: tuple[Level, ...], led: tuple[Level, ...]
+    ) -> Settling:
+        """Go on without a level whose store is in trouble."""
+        if below:
+            return self._look(ask, below, led)
+        # Without the shared store, what this process remembers decides.
+        lead: Fail | Stay | Lead = self._levels[0].attempt(
+            partial(renewal.permit, ask=ask), Lead(tries=1, may_count=1)
+        )
+        if not isinstance(lead, Lead):
+            return lead
+        outcome: Settling = self._log_in(ask, led, lead)
+        if isinstance(outcome, Failure):
+            outcome = self._once_more(level, ask, outcome)
+        return outcome
+
+    def _once_more(self, level: Level, ask: Ask, failure: Failure) -> Settling:
+        """Return a token that another process has stored meanwhile, or ``failure``."""
+        if level is self._levels[0] or ask.forced:
+            return failure
+        found = level.look_again(ask)
+        # With the due token that was to be replaced, the failure has to be noted: or
+        # every call would log in while the store can be read but not written.
+        if not isinstance(found, Adopt) or same_secret(found.token, ask.spare):
+            return failure
+        self._tell_failure(failure, found)
+        return found
+
+    def _or_spare(self, ask: Ask, outcome: Settling) -> Settling:
+        """Return the due token as long as it serves, if no other was got."""
+        if not ask.spare or self._clock() >= ask.spare.end:
             return outcome
+        if isinstance(outcome, Stay):
+            return Adopt(ask.spare)
+        if isinstance(outcome, Fail):
+            return Adopt(ask.spare, outcome.record.left)
+        return outcome
 
-    def _wait(self, level: _Level, seen: Snapshot, wait: Wait, start: float) -> bool:
-        """Wait for the one who leads; False if there is no patience left since ``start``."""
-        from .events import Waited
-
-        before = self._clock()
-        left = start + level.patience - before
-        if left <= 0:
-            return False
-        level.wait(seen, min(wait.seconds, left))
-        self._tell(Waited(self._clock() - before))
-        return True
-
-    def _log_in(self, ask: Ask, led: tuple[_Level, ...]) -> Outcome:
-        from .events import LoggedIn, LoginFailed
-
-        start = self._clock()
-        if rejected := self._rejected():
-            return Fail(rejected, noted=True)
-
+    def _log_in(self, ask: Ask, led: tuple[Level, ...], lead: Lead) -> Got | Failure:
         def extend(seconds: float) -> None:
             for level in led:
-                level.extend(ask, seconds + LEASE_MARGIN)
+                longer = max(level.lease_seconds, seconds + LEASE_MARGIN)
+                rule = partial(renewal.extend, ask=ask, seconds=longer)
+                level.attempt(rule, None)
 
-        result = self._login(1 if ask.spare else ATTEMPTS, extend)
+        start = self._clock()
+        result = self._login(
+            attempts=lead.tries, may_count=lead.may_count, extend=extend
+        )
         took = self._clock() - start
         if isinstance(result, Failure):
-            self._tell(LoginFailed(result.why, took))
-            outcome = self._remember(Fail(result))
-            if result.kind == REJECTED and len(led) < len(self._levels):
-                # The shared store is out of order. When it is back it may have a token for us, so that only
-                # ``_rejection`` is to remember for long: it keeps us from logging in, and from nothing else.
-                outcome = Fail(failures.back_off(result, None, ahead=False), noted=True)
-            return outcome
+            return replace(result, took=took)
         known = [token for token in (self.current, ask.spare, ask.refused) if token]
-        token = renewal.granted(result, known, self._expiry_buffer)
-        reason = "refused" if ask.refused else "due" if ask.spare else "none"
-        self._tell(LoggedIn(token.fingerprint, token.seconds_left(self._clock()), took, reason))
-        self._keep(Got(token))  # now: a thread that is faster than we are would take it for somebody else's
-        return Got(token)
+        got = Got(renewal.granted(result, known, self._expiry_buffer))
+        left = got.token.seconds_left(self._clock())
+        self._events.tell(
+            LoggedIn(got.token.fingerprint, left, took, _reason_for_login(ask))
+        )
+        # Set this before storing it, or a waiting thread would report our token as
+        # adopted.
+        self._keep(got)
+        return got
 
-    def _remember(self, outcome: Outcome) -> Outcome:
-        # Turvo counts wrong passwords. What the store remembers may be overwritten by another user of
-        # the same account with another wrong password; what this process knows may not.
-        if isinstance(outcome, Fail) and outcome.failure.kind == REJECTED:
-            left = outcome.failure.left if outcome.noted else failures.LOCKOUT
-            until, known = self._clock() + left, self._rejection
-            if known is None or until > known[1]:
-                self._rejection = (outcome.failure, until)
+    def _unnoted(self, ask: Ask, failure: Failure) -> Fail:
+        """Return a failure that no level could note, with its pause."""
+        _, record = History().with_failure(
+            failure,
+            ask.client,
+            salt=ask.salt,
+            ahead=ask.spare is not None,
+            had_token=ask.refused is not None,
+        )
+        outcome = Fail(record)
+        self._tell_failure(failure, outcome)
         return outcome
 
-    def _rejected(self) -> Failure | None:
-        """The rejection that this process knows of by itself, if it is in force."""
-        known, now = self._rejection, self._clock()
-        return known[0]._replace(left=known[1] - now) if known and now < known[1] else None
-
-    def _of_others(self, failure: Failure) -> bool:
-        return failure.kind == REJECTED and not self._login.ours(failure.proof) and not self._rejected()
+    def _tell_failure(self, failure: Failure, outcome: Settling) -> None:
+        pause = outcome.record.left if isinstance(outcome, Fail) else 0.0
+        event = LoginFailed(failure.why, failure.took, failure.kind, pause)
+        self._events.tell(event)
 
     def _keep(self, outcome: Got | Adopt) -> None:
         token, before = outcome.token, self.current
         self.current = token
         if isinstance(outcome, Got):
-            self._origin, self._rejection = "login", None
-            self._refused = tuple(old for old in self._refused if not renewal.same(token, old))
-        elif not renewal.same(token, before):
-            self._origin = "store"
-            from .events import Adopted
-
-            self._tell(Adopted(token.fingerprint, token.seconds_left(self._clock())))
-
-    def _tell(self, event: Event) -> None:
-        held = getattr(self._held, "events", None)
-        if held is None:
-            self._listener(event)
-        else:
-            held.append(event)
+            self._from = "login"
+            self._refused = tuple(
+                old for old in self._refused if not same_secret(token, old)
+            )
+        elif not same_secret(token, before):
+            self._from = "store"
+            left = token.seconds_left(self._clock())
+            self._events.tell(Adopted(token.fingerprint, left))
 
     @contextmanager
-    def _holding_back(self) -> Iterator[None]:
-        """Tell nobody anything while we may hold a lease: a listener can take its time, or ask for a token."""
-        events: list[Event] = []
-        self._held.events = events
+    def _one_at_a_time(self) -> Iterator[None]:
+        """Raise an error if this thread is in a renewal already.
+
+        Waiting would be for the lease that this very thread holds.
+        """
+        reference = getattr(self._thread, "renewal", None)
+        if reference is not None and reference() is not None:
+            raise TurvoAuthError(
+                "this thread is getting a token already, and a signal handler, an "
+                "event listener or a password callable asked for one in the middle of "
+                "it; it must not send a request with this auth"
+            )
+        mark = _Mark()
         try:
+            self._thread.renewal = weakref.ref(mark)
             yield
         finally:
-            self._held.events = None
-            for event in events:
-                self._listener(event)
+            # If an interrupt keeps this line from running, its frame takes the mark
+            # along, and the thread's next renewal is not taken for a second one.
+            del mark
 
-    def _stored(self) -> Token | None:
-        try:
-            return renewal.held(self._levels[-1].read())
-        except StoreError:
-            return None
-
-    def _store_failed(self, level: _Level, error: StoreError) -> None:
-        self.store_errors += 1
-        if not level.down:
-            level.down = True
-            from .events import StoreFailed
-
-            self._tell(StoreFailed(repr(level.store), str(error)))
-
-    def _store_works(self, level: _Level) -> None:
-        if level.down:
-            level.down = False
-            from .events import StoreRecovered
-
-            self._tell(StoreRecovered(repr(level.store)))
+    def _stored_token(self) -> Token | None:
+        seen: Snapshot | None = self._levels[-1].attempt(_as_seen, None)
+        return renewal.held_token(seen) if seen else None
 
 
-class _Level:
-    """A store in its place: how long its leases are, how patient its waiters, whether it works."""
+class _Mark:
+    """Lives as long as a renewal. Only the renewal refers to it strongly."""
 
-    def __init__(self, source: TokenSource, store: TokenStore, lease: float, patience: float) -> None:
-        self.store = store
-        self.lease = lease
-        self.patience = patience
-        self.down = False
-        self._unwritten: Snapshot | None = None
-        self._source = source
-        self._unusable: Slot | None = None
+    __slots__ = ("__weakref__",)
 
-    def read(self) -> Snapshot:
-        seen = self._watched(self.store.read, wrote=self._differs)
-        unusable = None if renewal.held(seen) else seen.token
-        if unusable and (self._unusable is None or unusable.value != self._unusable.value):
-            from .events import ValueUnusable
 
-            self._source._tell(ValueUnusable(repr(self.store)))
-        self._unusable = unusable
-        return seen
+def _as_seen(seen: Snapshot) -> Snapshot:
+    return seen
 
-    def swap(self, seen: Snapshot, change: Change) -> bool:
-        return self._watched(lambda: self.store.swap(seen, change), wrote=bool, over=seen)
 
-    def wait(self, seen: Snapshot, seconds: float) -> None:
-        self._watched(lambda: self.store.wait(seen, seconds))
+def _wake(seen: Snapshot) -> Write[bool]:
+    """Write what changes nothing: waiters wake up, look, and wait again."""
+    return Write(Change(wake=True), True)
 
-    def extend(self, ask: Ask, seconds: float) -> None:
-        self.update(lambda seen: renewal.extended(seen, ask, max(self.lease, seconds)))
 
-    def update(self, change: Callable[[Snapshot], Change | None]) -> None:
-        """Swap in what ``change`` makes of what is held, until it applies or is ``None``."""
-        try:
-            while (new := change(seen := self.read())) is not None:
-                if self.swap(seen, new):
-                    return
-        except StoreError:
-            return
+def _statuses(history: History, client: Client) -> tuple[FailureStatus, ...]:
+    return tuple(
+        FailureStatus(
+            record.kind, record.why, record.left, _is_mine(history, record, client)
+        )
+        for record in history.records
+        if record.left > 0
+    )
 
-    def _differs(self, seen: Snapshot) -> bool:
-        """Whether somebody has stored a token since we could not."""
-        before = self._unwritten.token if self._unwritten else None
-        return seen.token is not None and (before is None or before.value != seen.token.value)
 
-    def _watched(
-        self, call: Callable[[], T], *, wrote: Callable[[T], bool] | None = None, over: Snapshot | None = None
-    ) -> T:
-        try:
-            result = call()
-        except StoreError as error:
-            self._unwritten = over or self._unwritten
-            self._source._store_failed(self, error)
-            raise
-        # A full server, or a replica, can be read all the same: that alone is no recovery.
-        if self._unwritten is None or (wrote and wrote(result)):
-            self._unwritten = None
-            self._source._store_works(self)
-        return result
+def _is_mine(history: History, record: Record, client: Client) -> bool:
+    return not record.soft and history.concerns(record, client)
+
+
+def _reason_for_login(ask: Ask) -> str:
+    if ask.forced:
+        return "asked"
+    if ask.refused:
+        return "refused"
+    return "due" if ask.spare else "none"

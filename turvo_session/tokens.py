@@ -1,7 +1,8 @@
-"""A token is a value: a secret and the times of its life.
+"""A token as a value: a secret and the times of its life.
 
-Times are seconds on the process's monotonic clock, so that a wall clock which jumps changes
-nothing. Between processes a token travels as JSON, its life as the time to live of its key.
+Times are seconds on the process's monotonic clock, so that a wall clock that jumps
+changes nothing. Between processes a token travels as JSON, and its life as the time to
+live of its key.
 """
 
 from __future__ import annotations
@@ -11,64 +12,64 @@ import math
 import re
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import Any, Final, NoReturn
+from typing import Any
 
 from .secret import Hidden, Secret
-from .value import Value
 
 DEFAULT_BUFFER = 300.0
+"""Seconds before the end from which a token is renewed, unless the token says
+otherwise."""
 LONGEST_LIFE = 30 * 86400.0
-"""Seconds: whoever says that a token lives longer is not believed."""
-# RFC 6750 section 2.1 would allow fewer characters (b64token); Turvo's are opaque, and what is
-# visible and ASCII passes every HTTP stack unchanged. CR, LF, NUL and blanks do not.
-_USABLE = re.compile(r"[\x21-\x7e]{1,8192}").fullmatch
+"""Seconds that a token can live at most; a longer life is cut to this."""
+
+# RFC 6750 section 2.1 allows fewer characters (b64token). Turvo's tokens are opaque,
+# and every HTTP stack passes visible ASCII unchanged, unlike CR, LF, NUL and blanks.
+_matches_header_value = re.compile(r"[\x21-\x7e]{1,8192}").fullmatch
 
 
 def fingerprint(secret: str) -> str:
-    """The first 8 hex digits of the SHA-256: names a token in a log without telling it."""
-    return sha256(secret.encode(errors="surrogatepass")).hexdigest()[:8]
+    """Return the first 8 hex digits of the SHA-256: a name for the token in logs."""
+    # An error would hold the secret: name whatever a caller takes for a token.
+    return sha256(str(secret).encode(errors="surrogatepass")).hexdigest()[:8]
 
 
 def usable(secret: object) -> bool:
-    """Whether ``secret`` may go into a header: a string of 1 to 8192 visible ASCII characters."""
-    return isinstance(secret, str) and _USABLE(secret) is not None
+    """Return whether ``secret`` can go into a header: 1 to 8192 visible ASCII
+    characters."""
+    return isinstance(secret, str) and _matches_header_value(secret) is not None
 
 
-class Token(Value, Hidden):
+class Token(Hidden):
     """A bearer token and its times.
 
-    ``access_token`` is the secret. ``start`` is the monotonic moment, in seconds, from which
-    ``life`` seconds are counted; in its last ``buffer`` seconds the token is *due*: still good,
-    and somebody should get another.
+    ``access_token`` is the secret. ``start`` is the moment, in seconds of the monotonic
+    clock, from which ``life`` seconds are counted. In its last ``buffer`` seconds the
+    token is *due*: Turvo still accepts it, and somebody should get the next one.
     """
 
-    __slots__ = ("_access_token", "buffer", "life", "start")
-    __match_args__ = ("access_token", "start", "life", "buffer")
+    __slots__ = ("_secret", "buffer", "life", "start")
 
-    def __init__(self, access_token: str, start: float, life: float, buffer: float) -> None:
-        self._access_token: Secret[str] = Secret(access_token)
-        del access_token  # tracebacks show locals
-        texts = any(hasattr(seconds, "__len__") for seconds in (start, life, buffer))
-        if texts or not isinstance(self.access_token, str):
-            del start, life, buffer  # one of them may be the secret
-            raise TypeError("access_token must be a string; start, life and buffer numbers of seconds")
-        self.start: Final[float] = start
-        self.life: Final[float] = life
-        self.buffer: Final[float] = buffer
+    def __init__(
+        self, access_token: str, start: float, life: float, buffer: float
+    ) -> None:
+        self._secret = Secret(access_token)
+        self.start: float = start
+        self.life: float = life
+        self.buffer: float = buffer
 
     @property
     def access_token(self) -> str:
-        """The secret."""
-        return self._access_token.reveal()
+        """The secret itself, as Turvo gave it."""
+        return self._secret.reveal()
 
     @property
     def due(self) -> float:
-        """The monotonic moment from which another token should be got."""
+        """The monotonic moment from which the next token should be got."""
         return self.start + self.life - self.buffer
 
     @property
     def end(self) -> float:
-        """The monotonic moment at which the token is over."""
+        """The monotonic moment at which the token expires."""
         return self.start + self.life
 
     @property
@@ -77,49 +78,68 @@ class Token(Value, Hidden):
         return fingerprint(self.access_token)
 
     def seconds_left(self, now: float) -> float:
-        """Seconds until the end, seen from the monotonic moment ``now``; never negative."""
+        """Return the seconds until the end at the monotonic moment ``now``, at least
+        0."""
         return max(0.0, self.end - now)
 
     def state(self, now: float) -> str:
-        """``"fresh"``, then ``"due"``, then ``"expired"``."""
-        return "fresh" if now < self.due else "due" if now < self.end else "expired"
+        """Return ``"fresh"``, ``"due"`` or ``"expired"``."""
+        if now < self.due:
+            return "fresh"
+        return "due" if now < self.end else "expired"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Token):
+            return NotImplemented
+        return self._values() == other._values()
+
+    def __hash__(self) -> int:
+        return hash(self._values())
 
     def __repr__(self) -> str:
         return f"<Token {self.fingerprint}>"
 
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a Token holds a secret and does not pickle; share it through a TokenStore")
+    def _values(self) -> tuple[Secret[str], float, float, float]:
+        return self._secret, self.start, self.life, self.buffer
+
+
+def same_secret(token: Token, other: Token | None) -> bool:
+    """Return whether both tokens hold the same secret, whatever their times."""
+    return other is not None and token._secret == other._secret
 
 
 def dump(token: Token, now: float) -> bytes:
-    """The stored form: what existing scripts read at ``turvo:auth_token``, plus the buffer.
+    """Return the stored form: what existing scripts read at ``turvo:auth_token``.
 
-    ``expires_at`` is the moment at which the buffer begins; it serves those scripts only.
+    ``expires_at`` is the moment at which the token is due. Only those scripts use it;
+    between processes of this library the key's time to live counts.
     """
-    moment = datetime.now(UTC) + timedelta(seconds=token.due - now)
-    value = {
+    due_at = datetime.now(UTC) + timedelta(seconds=token.due - now)
+    fields = {
         "access_token": token.access_token,
-        "expires_at": moment.isoformat(),
+        "expires_at": due_at.isoformat(),
         "buffer": token.buffer,
     }
-    return json.dumps(value).encode()
+    return json.dumps(fields).encode()
 
 
 def load(value: bytes, left: float, now: float) -> Token | None:
-    """The token of a stored value with ``left`` seconds to live, or ``None`` if there is none in it."""
-    fields = parse(value)
+    """Return the token in a stored ``value`` with ``left`` seconds to live.
+
+    Returns ``None`` if the value holds no usable token.
+    """
+    fields = parse_object(value)
     secret = fields.get("access_token")
     if not isinstance(secret, str) or not usable(secret) or not left > 0:
         return None
-    left = min(left, LONGEST_LIFE)
-    buffer = number(fields.get("buffer"))
-    if buffer is None:  # written by somebody else's script
+    buffer = parse_seconds(fields.get("buffer"))
+    if buffer is None:  # an existing script wrote it
         buffer = DEFAULT_BUFFER
-    return Token(secret, now, left, min(buffer, LONGEST_LIFE))
+    return Token(secret, now, min(left, LONGEST_LIFE), min(buffer, LONGEST_LIFE))
 
 
-def parse(value: bytes | str) -> dict[str, Any]:
-    """The JSON object in ``value``; an empty one where there is none."""
+def parse_object(value: bytes | str) -> dict[str, Any]:
+    """Return the JSON object in ``value``, or an empty one if it holds none."""
     try:
         fields = json.loads(value)
     except (ValueError, RecursionError):
@@ -127,9 +147,12 @@ def parse(value: bytes | str) -> dict[str, Any]:
     return fields if isinstance(fields, dict) else {}
 
 
-def number(value: object) -> float | None:
-    """A finite number that is not negative, also when spelled as a string; else ``None``."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+def parse_seconds(value: object) -> float | None:
+    """Return a finite number of seconds, 0 or more; ``None`` if ``value`` is not one.
+
+    A number spelled as a string counts as one.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
         seconds = float(value)

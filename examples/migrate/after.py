@@ -1,6 +1,7 @@
-"""The script of ``before.py`` with ``turvo_session``: one line looks after the token.
+"""The script of ``before.py`` with ``turvo_session``: two lines look after the token.
 
-While scripts of both kinds run, let them share one: set ``TURVO_TOKEN_KEY=turvo:auth_token``.
+While scripts of both kinds run, set ``TURVO_TOKEN_KEY=turvo:auth_token``. Then they
+share one token.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ session.auth = auth = TurvoAuth.from_env()
 
 
 def turvo_get(endpoint: str, params: dict[str, Any] | None = None) -> Any:
+    """Return the JSON of an answer."""
     response = session.get(f"{auth.base_url}{endpoint}", params=params, timeout=30)
     response.raise_for_status()
     return response.json()
@@ -24,4 +26,5 @@ def turvo_get(endpoint: str, params: dict[str, Any] | None = None) -> Any:
 if __name__ == "__main__":
     page = turvo_get("/shipments/list", {"status[eq]": "2105"})
     for shipment in page["details"].get("shipments", []):
-        print(shipment["id"], shipment["customId"])
+        # A shipper has written the customId: `!a` shows control characters as text.
+        print(f"{shipment['id']} {shipment['customId']!a}")

@@ -1,6 +1,7 @@
-"""A typical script: it looks after its token itself. ``after.py`` is the same with ``turvo_session``.
+"""A typical script that looks after its token itself; ``after.py`` does the same.
 
-Nothing renews a token that was revoked, every process that finds none logs in, and without Redis nothing works.
+Nothing replaces a token that was revoked, each process that finds none logs in, and
+without Redis nothing works.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ API_KEY = os.environ["TURVO_API_KEY"]
 cache = redis.Redis.from_url(os.environ["REDIS_URL"])
 
 
-def get_token() -> str:
+def get_token() -> Any:
+    """Return the token in Redis, or log in and put one there."""
     cached = cache.get("turvo:auth_token")
     if cached:
         token = json.loads(cached)
@@ -40,15 +42,24 @@ def get_token() -> str:
     )
     response.raise_for_status()
     answer = response.json()
-    expires_at = datetime.now(UTC) + timedelta(seconds=answer["expires_in"] - 300)
-    token = {"access_token": answer["access_token"], "expires_at": expires_at.isoformat()}
-    cache.set("turvo:auth_token", json.dumps(token), ex=answer["expires_in"])
+    life = answer["expires_in"]
+    expires_at = datetime.now(UTC) + timedelta(seconds=life - 300)
+    token = {
+        "access_token": answer["access_token"],
+        "expires_at": expires_at.isoformat(),
+    }
+    cache.set("turvo:auth_token", json.dumps(token), ex=life)
     return token["access_token"]
 
 
 def turvo_get(endpoint: str, params: dict[str, Any] | None = None) -> Any:
-    headers = {"Authorization": f"Bearer {get_token()}", "x-api-key": API_KEY}
-    response = requests.get(f"{BASE_URL}{endpoint}", headers=headers, params=params, timeout=30)
+    """Return the JSON of an answer."""
+    response = requests.get(
+        f"{BASE_URL}{endpoint}",
+        headers={"Authorization": f"Bearer {get_token()}", "x-api-key": API_KEY},
+        params=params,
+        timeout=30,
+    )
     response.raise_for_status()
     return response.json()
 
@@ -56,4 +67,5 @@ def turvo_get(endpoint: str, params: dict[str, Any] | None = None) -> Any:
 if __name__ == "__main__":
     page = turvo_get("/shipments/list", {"status[eq]": "2105"})
     for shipment in page["details"].get("shipments", []):
-        print(shipment["id"], shipment["customId"])
+        # A shipper has written the customId: `!a` shows control characters as text.
+        print(f"{shipment['id']} {shipment['customId']!a}")

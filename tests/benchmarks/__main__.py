@@ -1,7 +1,7 @@
-"""``python -m tests.benchmarks``: everything, against everybody, side by side. Takes about four minutes."""
-
+"""``python -m tests.benchmarks``: all measurements beside the peers, in four minutes."""
 from __future__ import annotations
 
+import argparse
 import sys
 import time
 from pathlib import Path
@@ -11,11 +11,16 @@ HERE = Path(__file__).parent
 
 def main() -> int:
     """Measure, print, and write RESULTS.md, plot.svg and the table in the README."""
-    sys.path.insert(0, str(HERE.parent))
-    from benchmarks import everything, peers
+    argparse.ArgumentParser(
+        prog="python -m tests.benchmarks", description=main.__doc__
+    ).parse_args()
+    from tests.benchmarks import everything, peers
 
     if lacking := peers.missing(peers.PEERS.values()):
-        print(f"not installed: {', '.join(lacking)}. Try: pip install -e '.[test,bench]'", file=sys.stderr)
+        print(
+            f"not installed: {', '.join(lacking)}. Try: pip install -e '.[test,bench]'",
+            file=sys.stderr,
+        )
         return 2
     start = time.monotonic()
 

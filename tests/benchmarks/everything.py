@@ -8,11 +8,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from servers import RedisServer
-
-from benchmarks import growth, herd, imports, memory, report, speed
-from benchmarks.peers import HERD, PEERS, Ours, Site
-from benchmarks.server import Api
+from tests.benchmarks import growth, herd, imports, memory, report, speed
+from tests.benchmarks.peers import HERD, PEERS, Ours, Site
+from tests.benchmarks.server import Api
+from tests.support.servers import RedisServer
 
 _MARKED = re.compile(r"(<!-- benchmarks -->\n).*?(<!-- /benchmarks -->)", re.DOTALL)
 
@@ -36,24 +35,32 @@ class Sizes(NamedTuple):
     """Requests, renewals, healed 401s."""
 
 
-def measure(titles: Iterable[str], sizes: Sizes, say: Callable[[str], object]) -> report.Results:
+def measure(
+    titles: Iterable[str], sizes: Sizes, say: Callable[[str], object]
+) -> report.Results:
     """Everything, with the peers of these ``titles``."""
     peers = list(titles)
     with RedisServer() as server, Api() as api:
         site = Site(api.base_url, server.url)
         say("attach a token")
-        attach = speed.attach(site, peers, rounds=sizes.attach[0], times=sizes.attach[1])
+        attach = speed.attach(
+            site, peers, rounds=sizes.attach[0], times=sizes.attach[1]
+        )
         say("whole requests")
         whole = speed.whole(site, peers, rounds=sizes.whole[0], times=sizes.whole[1])
         say("imports")
         with TemporaryDirectory() as cache:
-            imported = imports.imports((PEERS[peer].imports for peer in peers), cache, rounds=sizes.imports)
+            imported = imports.imports(
+                (PEERS[peer].imports for peer in peers), cache, rounds=sizes.imports
+            )
             floors = imports.floors(Ours.imports, cache, rounds=sizes.floors)
         say("a cron run")
         cron = growth.cron_run(api, site)
         say("growing fleets")
         fleets = [
-            growth.growth(api, site, processes, seconds=sizes.fleet_seconds, lives=lives)
+            growth.growth(
+                api, site, processes, seconds=sizes.fleet_seconds, lives=lives
+            )
             for processes, lives in sizes.fleets
         ]
         reading = growth.read_seconds(site, reads=sizes.reads)
@@ -68,15 +75,20 @@ def measure(titles: Iterable[str], sizes: Sizes, say: Callable[[str], object]) -
             rounds=sizes.herds,
             login_seconds=sizes.login_seconds,
         )
-    return report.Results(attach, whole, imported, floors, herds, fleets, cron, left, reading)
+    return report.Results(
+        attach, whole, imported, floors, herds, fleets, cron, left, reading
+    )
 
 
 def publish(results: report.Results, folder: Path, readme: Path) -> str:
-    """Write RESULTS.md and plot.svg, and the table between the marks in the README, if it has such."""
+    """Write RESULTS.md and plot.svg, and the table between the marks in the README, if
+    it has such."""
     text = report.markdown(results)
     (folder / "RESULTS.md").write_text(text, encoding="utf-8")
     (folder / "plot.svg").write_text(report.plot(results), encoding="utf-8")
     before = readme.read_text(encoding="utf-8")
     table = f"\n{report.table(results)}\n\n"
-    readme.write_text(_MARKED.sub(lambda marks: marks[1] + table + marks[2], before), encoding="utf-8")
+    readme.write_text(
+        _MARKED.sub(lambda marks: marks[1] + table + marks[2], before), encoding="utf-8"
+    )
     return text

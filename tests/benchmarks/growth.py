@@ -1,7 +1,9 @@
-"""What a fleet costs Redis and the token endpoint as it grows: commands and logins of every token life.
+"""What a fleet costs Redis and the token endpoint as it grows: commands and logins of
+every token life.
 
-The workers are children forked from one process, each with an auth and a Redis connection of its own.
-They attach a token at their own pace and send nothing, so that hundreds of them fit on a small machine.
+The workers are children forked from one process, each with an auth and a Redis
+connection of its own. They attach a token at their own pace and send nothing, so that
+hundreds of them fit on a small machine.
 """
 
 from __future__ import annotations
@@ -17,22 +19,23 @@ from typing import Any, NamedTuple
 import redis
 import requests
 
-from benchmarks.herd import workers
-from benchmarks.peers import Ours, Site
-from benchmarks.server import Api, environ
+from tests.benchmarks.herd import workers
+from tests.benchmarks.peers import Ours, Site
+from tests.benchmarks.server import Api, environ
 
 LOGIN_SECONDS = 0.1
 SPREAD = 0.01
-"""Seconds, times the processes, within which they start: here all of them share a processor or two."""
+"""Seconds, times the processes, within which they start: here all of them share a
+processor or two."""
 
 
 class Growth(NamedTuple):
     """A fleet of ``processes`` and what it cost.
 
-    At the cold start, when there is no token and all of them begin: ``cold_logins`` of the fleet,
-    ``cold`` Redis commands of a process. In each token life after that, renewal ahead of time and all:
-    ``logins`` of the fleet, ``per_life`` commands of a process. ``handshake``: commands of a process
-    when it connects.
+    At the cold start, when there is no token and all of them begin: ``cold_logins`` of
+    the fleet, ``cold`` Redis commands of a process. In each token life after that,
+    renewal ahead of time and all: ``logins`` of the fleet, ``per_life`` commands of a
+    process. ``handshake``: commands of a process when it connects.
     """
 
     processes: int
@@ -43,18 +46,31 @@ class Growth(NamedTuple):
     handshake: float
 
 
-def growth(api: Api, site: Site, processes: int, *, seconds: float = 3.0, lives: int = 2) -> Growth:
-    """Watch a fleet from its cold start until its token has been renewed ``lives`` times.
+def growth(
+    api: Api, site: Site, processes: int, *, seconds: float = 3.0, lives: int = 2
+) -> Growth:
+    """Watch a fleet from its cold start until its token has been renewed ``lives``
+    times.
 
-    A token lives ``seconds``, and longer in a large fleet: a token's last tenth is when all look for
-    another, and the few processors of one machine must play them all in that time.
+    A token lives ``seconds``, and longer in a large fleet: a token's last tenth is when
+    all look for another, and the few processors of one machine must play them all in
+    that time.
     """
     token_life = seconds + processes / 40
-    command = [sys.executable, "-m", "benchmarks.growth", str(processes), str(token_life), *site]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.growth",
+        str(processes),
+        str(token_life),
+        *site,
+    ]
     pipe = subprocess.PIPE
     with (
         redis.Redis.from_url(site.redis_url) as client,
-        subprocess.Popen(command, env=environ(), stdin=pipe, stdout=pipe, text=True) as fleet,
+        subprocess.Popen(
+            command, env=environ(), stdin=pipe, stdout=pipe, text=True
+        ) as fleet,
     ):
         assert fleet.stdin is not None and fleet.stdout is not None
         fleet.stdout.readline()  # they are there
@@ -82,7 +98,8 @@ def growth(api: Api, site: Site, processes: int, *, seconds: float = 3.0, lives:
 
 
 class CronRun(NamedTuple):
-    """What a script that runs once and finds a token in Redis sends before its first API request."""
+    """What a script that runs once and finds a token in Redis sends before its first
+    API request."""
 
     commands: int
     handshake: int
@@ -90,7 +107,8 @@ class CronRun(NamedTuple):
 
 
 def cron_run(api: Api, site: Site) -> CronRun:
-    """A new process, one GET. What it sends to Redis is all sent before, there being nothing to say after."""
+    """A new process, one GET. What it sends to Redis is all sent before, there being
+    nothing to say after."""
     with redis.Redis.from_url(site.redis_url) as client, workers(1) as (worker,):
         client.flushall()
         Ours(site).get()
@@ -115,17 +133,22 @@ class _Sent(NamedTuple):
 def _sent(client: Any) -> _Sent:
     """What clients have sent: what the scripts call by themselves is not among it."""
     stats = client.info("commandstats")
-    calls = {name.removeprefix("cmdstat_"): each["calls"] for name, each in stats.items()}
+    calls = {
+        name.removeprefix("cmdstat_"): each["calls"] for name, each in stats.items()
+    }
     return _Sent(
         calls.get("eval", 0) + calls.get("xread", 0),
         sum(
-            number for name, number in calls.items() if name.startswith(("client", "hello", "auth", "select"))
+            number
+            for name, number in calls.items()
+            if name.startswith(("client", "hello", "auth", "select"))
         ),
     )
 
 
 def read_seconds(site: Site, *, rounds: int = 5, reads: int = 500) -> float:
-    """Seconds of Redis's own time for reading a token, by its own account, in the best of the rounds."""
+    """Seconds of Redis's own time for reading a token, by its own account, in the best
+    of the rounds."""
     ours = Ours(site)
     ours.auth.token()
     best = 1.0
@@ -134,12 +157,17 @@ def read_seconds(site: Site, *, rounds: int = 5, reads: int = 500) -> float:
             client.config_resetstat()
             for _ in range(reads):
                 ours.auth.status()
-            best = min(best, client.info("commandstats")["cmdstat_eval"]["usec_per_call"] / 1e6)
+            best = min(
+                best, client.info("commandstats")["cmdstat_eval"]["usec_per_call"] / 1e6
+            )
     return best
 
 
-def _work(site: Site, token_life: float, spread: float, go: int, report: int, stop: int) -> None:
-    """One process: when ``go`` is closed a token, and then again and again until ``stop`` is closed."""
+def _work(
+    site: Site, token_life: float, spread: float, go: int, report: int, stop: int
+) -> None:
+    """One process: when ``go`` is closed a token, and then again and again until
+    ``stop`` is closed."""
     random.seed(os.getpid())
     auth = Ours(site).auth
     request = requests.Request("GET", site.url).prepare()
@@ -148,14 +176,17 @@ def _work(site: Site, token_life: float, spread: float, go: int, report: int, st
     auth(request)
     os.write(report, b".")
     ended = threading.Event()
-    threading.Thread(target=lambda: (os.read(stop, 1), ended.set()), daemon=True).start()
+    threading.Thread(
+        target=lambda: (os.read(stop, 1), ended.set()), daemon=True
+    ).start()
     while not ended.wait(random.uniform(0.5, 1.5) * token_life / 50):
         request.hooks["response"].clear()
         auth(request)
 
 
 def main(processes: int, token_life: float, site: Site) -> None:
-    """Fork the workers, let them go when told, say when all have a token, end them with the input."""
+    """Fork the workers, let them go when told, say when all have a token, end them with
+    the input."""
     (go, goer), (told, report), (stop, stopper) = os.pipe(), os.pipe(), os.pipe()
     Ours(site).get()  # all is imported before the first fork
     children = []

@@ -1,4 +1,5 @@
-"""Cold start and revocation: many threads of many processes need a token at the same moment."""
+"""Cold start and revocation: many threads of many processes need a token at the same
+moment."""
 
 from __future__ import annotations
 
@@ -14,8 +15,8 @@ from typing import Any, NamedTuple
 
 import redis
 
-from benchmarks.peers import Site
-from benchmarks.server import Api, environ
+from tests.benchmarks.peers import Site
+from tests.benchmarks.server import Api, environ
 
 CASES = ((1, 1), (1, 8), (1, 32), (1, 64), (4, 8))
 SLOW = 2.0
@@ -23,7 +24,8 @@ SLOW = 2.0
 
 
 class Served(NamedTuple):
-    """What became of a herd: logins, calls that failed, seconds until the last one was served."""
+    """What became of a herd: logins, calls that failed, seconds until the last one was
+    served."""
 
     logins: float
     failed: float
@@ -46,7 +48,8 @@ def herds(
     rounds: int = 3,
     login_seconds: float = 0.2,
 ) -> dict[str, dict[tuple[int, int], Outcome]]:
-    """Every peer in every case (processes, threads of each), in the median of the rounds."""
+    """Every peer in every case (processes, threads of each), in the median of the
+    rounds."""
     runs = [(title, case) for title in titles for case in cases]
     seen: dict[tuple[str, tuple[int, int]], list[Outcome]] = {run: [] for run in runs}
     shuffle = random.Random(0).shuffle
@@ -61,7 +64,9 @@ def herds(
     api.control(login_seconds=0.0)
     found: dict[str, dict[tuple[int, int], Outcome]] = {}
     for (title, case), outcomes in seen.items():
-        cold, revoked = ([getattr(outcome, name) for outcome in outcomes] for name in Outcome._fields)
+        cold, revoked = (
+            [getattr(outcome, name) for outcome in outcomes] for name in Outcome._fields
+        )
         found.setdefault(title, {})[case] = Outcome(_median(cold), _median(revoked))
     return found
 
@@ -70,7 +75,9 @@ def _median(runs: list[Served]) -> Served:
     return Served(*map(median, zip(*runs, strict=True)))
 
 
-def _one(api: Api, site: Site, crowd: list[Worker], title: str, threads: int) -> Outcome:
+def _one(
+    api: Api, site: Site, crowd: list[Worker], title: str, threads: int
+) -> Outcome:
     with redis.Redis.from_url(site.redis_url) as client:
         client.flushall()
     for worker in crowd:
@@ -93,7 +100,9 @@ def _phase(api: Api, crowd: list[Worker], threads: int) -> Served:
         worker.say(go=True)
     heard = [worker.hear() for worker in crowd]
     end = max(each["end"] for each in heard)
-    return Served(api.control()["logins"], sum(each["failed"] for each in heard), end - start)
+    return Served(
+        api.control()["logins"], sum(each["failed"] for each in heard), end - start
+    )
 
 
 class Worker:
@@ -101,7 +110,7 @@ class Worker:
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker"],
+            [sys.executable, "-m", "tests.benchmarks.worker"],
             env=environ(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

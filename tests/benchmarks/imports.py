@@ -1,4 +1,5 @@
-"""What ``import`` costs: time and memory, each in a fresh process, with ``.pyc`` files, interleaved."""
+"""What ``import`` costs: time and memory, each in a fresh process, with ``.pyc`` files,
+interleaved."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ print(time.perf_counter() - start, resident() - before)
 
 
 class Import(NamedTuple):
-    """Seconds and bytes of resident memory, and both as multiples of ``import requests``."""
+    """Seconds and bytes of resident memory, and both as multiples of ``import
+    requests``."""
 
     seconds: float
     memory: float
@@ -37,8 +39,8 @@ class Import(NamedTuple):
 class Floors(NamedTuple):
     """By ``-X importtime``, the least of all rounds, in seconds.
 
-    ``base``: all that ``import requests`` loads; ``added``: what each module costs by itself that
-    ``import turvo_session`` loads beside it.
+    ``base``: all that ``import requests`` loads; ``added``: what each module costs by
+    itself that ``import turvo_session`` loads beside it.
     """
 
     base: float
@@ -46,14 +48,17 @@ class Floors(NamedTuple):
 
 
 def imports(modules: Iterable[str], cache: str, *, rounds: int) -> dict[str, Import]:
-    """Each module on top of ``requests``, and ``requests`` alone; ``cache``: a folder for ``.pyc`` files."""
+    """Each module on top of ``requests``, and ``requests`` alone; ``cache``: a folder
+    for ``.pyc`` files."""
     names = list(dict.fromkeys((BASE, *modules)))
     seen: dict[str, list[tuple[float, float]]] = defaultdict(list)
     shuffle = random.Random(0).shuffle
     for _ in range(rounds + 1):
         shuffle(names)
         for name in names:
-            seconds, memory = _python(cache, "-c", _IMPORT.format(module=name)).stdout.split()
+            seconds, memory = _python(
+                cache, "-c", _IMPORT.format(module=name)
+            ).stdout.split()
             seen[name].append((float(seconds), float(memory)))
     found = {}
     for name, runs in seen.items():
@@ -74,14 +79,22 @@ def floors(module: str, cache: str, *, rounds: int) -> Floors:
     for _ in range(rounds):
         for name, found in least.items():
             told = _python(cache, "-X", "importtime", "-c", f"import {name}").stderr
-            for own, loaded in re.findall(r"import time: +(\d+) \| +\d+ \| +(\S+)", told):
+            for own, loaded in re.findall(
+                r"import time: +(\d+) \| +\d+ \| +(\S+)", told
+            ):
                 found[loaded] = min(found.get(loaded, 1e9), int(own) / 1e6)
-    added = {name: own for name, own in least[module].items() if name not in least[BASE]}
+    added = {
+        name: own for name, own in least[module].items() if name not in least[BASE]
+    }
     return Floors(sum(least[BASE].values()), added)
 
 
 def _python(cache: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environ = {
+        name: value
+        for name, value in os.environ.items()
+        if name != "PYTHONDONTWRITEBYTECODE"
+    }
     return subprocess.run(
         [sys.executable, *arguments],
         env={**environ, "PYTHONPYCACHEPREFIX": cache},

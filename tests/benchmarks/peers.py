@@ -1,4 +1,5 @@
-"""What one would use: each peer in the way that its own documentation shows, behind the same two methods."""
+"""What one would use: each peer in the way that its own documentation shows, behind the
+same two methods."""
 
 from __future__ import annotations
 
@@ -11,7 +12,11 @@ import requests
 from requests import PreparedRequest
 from requests.auth import HTTPBasicAuth
 
-API_KEY, USERNAME, PASSWORD = "bench-api-key", "dispatcher@broker.example", "correct horse"
+API_KEY, USERNAME, PASSWORD = (
+    "bench-api-key",
+    "dispatcher@broker.example",
+    "correct horse",
+)
 CLIENT_ID, CLIENT_SECRET = "publicapi", "secret"
 TIMEOUT = 60
 
@@ -34,7 +39,8 @@ class Site(NamedTuple):
 
 
 class Peer:
-    """A way to call an API with a token. Its object is one user's client, shared by its threads."""
+    """A way to call an API with a token. Its object is one user's client, shared by its
+    threads."""
 
     title: ClassVar[str]
     distribution: ClassVar[str]
@@ -46,7 +52,8 @@ class Peer:
         self.session.headers["x-api-key"] = API_KEY
 
     def get(self) -> int:
-        """The status of a GET of the API, with a login before it if this peer thinks so."""
+        """The status of a GET of the API, with a login before it if this peer thinks
+        so."""
         return self.session.get(self.site.url, timeout=TIMEOUT).status_code
 
     def attach(self) -> Callable[[PreparedRequest], object]:
@@ -57,7 +64,9 @@ class Peer:
     def log_in(self) -> str:
         """A login made by hand, for those that have none."""
         fields = {"grant_type": "password", "username": USERNAME, "password": PASSWORD}
-        token: str = requests.post(self.site.token_url, json=fields, timeout=TIMEOUT).json()["access_token"]
+        token: str = requests.post(
+            self.site.token_url, json=fields, timeout=TIMEOUT
+        ).json()["access_token"]
         return token
 
 
@@ -68,13 +77,20 @@ class ByHand(Peer):
 
     def __init__(self, site: Site) -> None:
         super().__init__(site)
-        self.headers = {"Authorization": f"Bearer {self.log_in()}", "x-api-key": API_KEY}
+        self.headers = {
+            "Authorization": f"Bearer {self.log_in()}",
+            "x-api-key": API_KEY,
+        }
 
     def get(self) -> int:
-        return self.session.get(self.site.url, headers=self.headers, timeout=TIMEOUT).status_code
+        return self.session.get(
+            self.site.url, headers=self.headers, timeout=TIMEOUT
+        ).status_code
 
     def attach(self) -> Callable[[PreparedRequest], object]:
-        raise NotImplementedError("no call is the least that one can do: see speed.by_hand")
+        raise NotImplementedError(
+            "no call is the least that one can do: see speed.by_hand"
+        )
 
 
 class Basic(Peer):
@@ -96,14 +112,22 @@ class Ours(Peer):
         from turvo_session import TurvoAuth
 
         super().__init__(site)
-        names = {"BASE_URL": site.base_url, "API_KEY": API_KEY, "USERNAME": USERNAME, "PASSWORD": PASSWORD}
-        environ = {f"TURVO_{name}": value for name, value in names.items()} | {"REDIS_URL": site.redis_url}
+        names = {
+            "BASE_URL": site.base_url,
+            "API_KEY": API_KEY,
+            "USERNAME": USERNAME,
+            "PASSWORD": PASSWORD,
+        }
+        environ = {f"TURVO_{name}": value for name, value in names.items()} | {
+            "REDIS_URL": site.redis_url
+        }
         self.auth = TurvoAuth.from_env(environ)
         self.session.auth = self.auth
 
 
 class RedisGet(Peer):
-    """A common script: the token in Redis, read for every request, written after a login."""
+    """A common script: the token in Redis, read for every request, written after a
+    login."""
 
     title, distribution, imports = "Redis GET per request", "redis", "redis"
     key = "bench:token"
@@ -127,7 +151,11 @@ class RedisGet(Peer):
 class Oauthlib(Peer):
     """requests-oauthlib."""
 
-    title, distribution, imports = "requests-oauthlib", "requests-oauthlib", "requests_oauthlib"
+    title, distribution, imports = (
+        "requests-oauthlib",
+        "requests-oauthlib",
+        "requests_oauthlib",
+    )
 
     def __init__(self, site: Site) -> None:
         from oauthlib.oauth2 import LegacyApplicationClient
@@ -140,7 +168,10 @@ class Oauthlib(Peer):
     def get(self) -> int:
         if not self.session.token:
             self.session.fetch_token(
-                self.site.token_url, username=USERNAME, password=PASSWORD, client_secret=CLIENT_SECRET
+                self.site.token_url,
+                username=USERNAME,
+                password=PASSWORD,
+                client_secret=CLIENT_SECRET,
             )
         return super().get()
 
@@ -154,18 +185,26 @@ class Oauthlib(Peer):
 class Authlib(Peer):
     """Authlib."""
 
-    title, distribution, imports = "Authlib", "Authlib", "authlib.integrations.requests_client"
+    title, distribution, imports = (
+        "Authlib",
+        "Authlib",
+        "authlib.integrations.requests_client",
+    )
 
     def __init__(self, site: Site) -> None:
         from authlib.integrations.requests_client import OAuth2Session
 
         os.environ["AUTHLIB_INSECURE_TRANSPORT"] = "1"
         super().__init__(site)
-        self.session: Any = OAuth2Session(CLIENT_ID, CLIENT_SECRET, token_endpoint=site.token_url)
+        self.session: Any = OAuth2Session(
+            CLIENT_ID, CLIENT_SECRET, token_endpoint=site.token_url
+        )
 
     def get(self) -> int:
         if not self.session.token:
-            self.session.fetch_token(self.site.token_url, username=USERNAME, password=PASSWORD)
+            self.session.fetch_token(
+                self.site.token_url, username=USERNAME, password=PASSWORD
+            )
         return super().get()
 
     def attach(self) -> Callable[[PreparedRequest], object]:
@@ -176,16 +215,25 @@ class Authlib(Peer):
 class Oauth2Client(Peer):
     """requests_oauth2client."""
 
-    title, distribution, imports = "requests_oauth2client", "requests_oauth2client", "requests_oauth2client"
+    title, distribution, imports = (
+        "requests_oauth2client",
+        "requests_oauth2client",
+        "requests_oauth2client",
+    )
 
     def __init__(self, site: Site) -> None:
         from requests_oauth2client import OAuth2Client, OAuth2ResourceOwnerPasswordAuth
 
         super().__init__(site)
         client = OAuth2Client(
-            token_endpoint=site.token_url, client_id=CLIENT_ID, client_secret=CLIENT_SECRET, testing=True
+            token_endpoint=site.token_url,
+            client_id=CLIENT_ID,
+            client_secret=CLIENT_SECRET,
+            testing=True,
         )
-        self.session.auth = OAuth2ResourceOwnerPasswordAuth(client, username=USERNAME, password=PASSWORD)
+        self.session.auth = OAuth2ResourceOwnerPasswordAuth(
+            client, username=USERNAME, password=PASSWORD
+        )
 
 
 class RequestsAuth(Peer):
@@ -198,13 +246,19 @@ class RequestsAuth(Peer):
 
         super().__init__(site)
         OAuth2.token_cache.clear()
-        self.session.auth = OAuth2ResourceOwnerPasswordCredentials(site.token_url, USERNAME, PASSWORD)
+        self.session.auth = OAuth2ResourceOwnerPasswordCredentials(
+            site.token_url, USERNAME, PASSWORD
+        )
 
 
 class Google(Peer):
     """google-auth, renewing in the background."""
 
-    title, distribution, imports = "google-auth", "google-auth", "google.auth.transport.requests"
+    title, distribution, imports = (
+        "google-auth",
+        "google-auth",
+        "google.auth.transport.requests",
+    )
 
     def __init__(self, site: Site) -> None:
         from google.auth.transport.requests import AuthorizedSession
@@ -225,17 +279,35 @@ class Google(Peer):
         from google.auth.transport.requests import Request
 
         before, login = self._credentials.before_request, Request()
-        # Its session hands it a new dict of headers for every request; it adds to one that it knows.
+        # Its session hands it a new dict of headers for every request; it adds to one
+        # that it knows.
         return lambda request: before(login, request.method, request.url, {})
 
 
 PEERS = {
     peer.title: peer
-    for peer in (ByHand, Ours, Basic, Authlib, Oauth2Client, Oauthlib, RequestsAuth, Google, RedisGet)
+    for peer in (
+        ByHand,
+        Ours,
+        Basic,
+        Authlib,
+        Oauth2Client,
+        Oauthlib,
+        RequestsAuth,
+        Google,
+        RedisGet,
+    )
 }
 HERD = [title for title, peer in PEERS.items() if peer not in (ByHand, Basic)]
 
 
 def missing(peers: Iterable[type[Peer]]) -> list[str]:
-    """The distributions (of the extra ``bench``) of peers that cannot be imported here."""
-    return sorted({peer.distribution for peer in peers if not find_spec(peer.imports.partition(".")[0])})
+    """The distributions (of the extra ``bench``) of peers that cannot be imported
+    here."""
+    return sorted(
+        {
+            peer.distribution
+            for peer in peers
+            if not find_spec(peer.imports.partition(".")[0])
+        }
+    )

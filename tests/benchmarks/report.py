@@ -1,4 +1,5 @@
-"""The figures as Markdown, and as a plot: SVG by hand, readable on a light page and on a dark one."""
+"""The figures as Markdown, and as a plot: SVG by hand, readable on a light page and on
+a dark one."""
 
 from __future__ import annotations
 
@@ -11,15 +12,16 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.sax.saxutils import escape
 
-from benchmarks.growth import CronRun, Growth
-from benchmarks.herd import Outcome, Served
-from benchmarks.imports import Floors, Import
-from benchmarks.memory import Leftover
-from benchmarks.peers import PEERS, Basic, ByHand, Ours, Peer
-from benchmarks.speed import Cost
+from tests.benchmarks.growth import CronRun, Growth
+from tests.benchmarks.herd import Outcome, Served
+from tests.benchmarks.imports import Floors, Import
+from tests.benchmarks.memory import Leftover
+from tests.benchmarks.peers import PEERS, Basic, ByHand, Ours, Peer
+from tests.benchmarks.speed import Cost
 
 FEW = 50_000
-"""Bytes, among them the refused tokens that are remembered. An object a request would be ten times that."""
+"""Bytes, among them the refused tokens that are remembered. An object a request would
+be ten times that."""
 LIBRARIES = ("requests", "urllib3", "redis", "tenacity", "oauthlib")
 
 
@@ -42,7 +44,9 @@ def machine() -> str:
     model = platform.processor() or platform.machine()
     if (info := Path("/proc/cpuinfo")).exists():
         names = [
-            line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line
+            line.partition(":")[2].strip()
+            for line in info.read_text().splitlines()
+            if "model name" in line
         ]
         model = names[0] if names else model
     return f"{model}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
@@ -50,7 +54,9 @@ def machine() -> str:
 
 def versions(titles: Iterable[str]) -> str:
     """The versions of all that took part."""
-    names = sorted({*LIBRARIES, *(PEERS[title].distribution for title in titles)}, key=str.lower)
+    names = sorted(
+        {*LIBRARIES, *(PEERS[title].distribution for title in titles)}, key=str.lower
+    )
     return ", ".join(f"{name} {version(name)}" for name in names)
 
 
@@ -114,7 +120,10 @@ def table(results: Results) -> str:
             _number(attach.ratio, 1),
             f"{1 / results.whole[title].ratio:.2f}",
             f"{imported.seconds_ratio:.2f} / {imported.memory_ratio:.2f}",
-            *(_short(herd[case].cold) if case in herd else "" for case in ((1, 64), (4, 8))),
+            *(
+                _short(herd[case].cold) if case in herd else ""
+                for case in ((1, 64), (4, 8))
+            ),
             _short(herd[1, 32].revoked, failed=True) if (1, 32) in herd else "",
         ]
         rows.append(cells)
@@ -137,14 +146,29 @@ def _promises(results: Results) -> str:
     imported, cron, left = results.imports[Ours.imports], results.cron, results.leftover
     outcomes = results.herds[Ours.title].values()
     most = max(max(outcome.cold.logins, outcome.revoked.logins) for outcome in outcomes)
-    failed = max(max(outcome.cold.failed, outcome.revoked.failed) for outcome in outcomes)
+    failed = max(
+        max(outcome.cold.failed, outcome.revoked.failed) for outcome in outcomes
+    )
     rows = [
         ("attach, x two plain headers", "at most 2.2", f"{ours:.2f}", ours <= 2.2),
         ("attach, x `HTTPBasicAuth`", "under 0.75", f"{basic:.2f}", basic < 0.75),
-        ("whole request, rate x by hand", "at least 0.98", f"{whole:.2f}", whole >= 0.98),
+        (
+            "whole request, rate x by hand",
+            "at least 0.98",
+            f"{whole:.2f}",
+            whole >= 0.98,
+        ),
         *(
-            (f"import, {name} x `requests`", "at most 1.25", f"{ratio:.2f}", ratio <= 1.25)
-            for name, ratio in (("time", imported.seconds_ratio), ("memory", imported.memory_ratio))
+            (
+                f"import, {name} x `requests`",
+                "at most 1.25",
+                f"{ratio:.2f}",
+                ratio <= 1.25,
+            )
+            for name, ratio in (
+                ("time", imported.seconds_ratio),
+                ("memory", imported.memory_ratio),
+            )
         ),
         ("cold start and revocation, logins of any herd", "1", f"{most:g}", most == 1),
         ("cold start and revocation, failed calls", "0", f"{failed:g}", failed == 0),
@@ -161,11 +185,19 @@ def _promises(results: Results) -> str:
             left.bytes,
             left.bytes < FEW,
         ),
-        ("threads and open files left over", "0", left.threads + left.files, left.threads == left.files == 0),
+        (
+            "threads and open files left over",
+            "0",
+            left.threads + left.files,
+            left.threads == left.files == 0,
+        ),
     ]
     return _markdown_table(
         ["", "aim", "measured", ""],
-        [[what, aim, str(found), "met" if met else "**missed**"] for what, aim, found, met in rows],
+        [
+            [what, aim, str(found), "met" if met else "**missed**"]
+            for what, aim, found, met in rows
+        ],
     )
 
 
@@ -174,7 +206,9 @@ def _herd(results: Results, phase: str) -> str:
     head = [
         "",
         *(
-            f"{threads} thread{'s' * (threads != 1)}" if one == 1 else f"{one} x {threads}"
+            f"{threads} thread{'s' * (threads != 1)}"
+            if one == 1
+            else f"{one} x {threads}"
             for one, threads in cases
         ),
     ]
@@ -213,7 +247,9 @@ def _growth(results: Results) -> str:
 def _floors(floors: Floors) -> str:
     added = sorted(floors.added.items(), key=lambda each: -each[1])
     rows = [
-        [f"`{name}`", f"{own * 1e3:.1f}", f"{own / floors.base:.3f}"] for name, own in added if own >= 2e-4
+        [f"`{name}`", f"{own * 1e3:.1f}", f"{own / floors.base:.3f}"]
+        for name, own in added
+        if own >= 2e-4
     ]
     whole = sum(floors.added.values())
     rows.append(["all of them", f"{whole * 1e3:.1f}", f"{whole / floors.base:.3f}"])
@@ -268,31 +304,59 @@ def plot(results: Results) -> str:
     titles = list(results.attach)
     columns = [
         _Column(
-            ("attach a token,", "x two headers (log)"), {t: results.attach[t].ratio for t in titles}, 1, True
+            ("attach a token,", "x two headers (log)"),
+            {t: results.attach[t].ratio for t in titles},
+            1,
+            True,
         ),
         _Column(
             ("import,", "x requests"),
-            {t: results.imports[PEERS[t].imports].seconds_ratio for t in titles if _own(PEERS[t])},
+            {
+                t: results.imports[PEERS[t].imports].seconds_ratio
+                for t in titles
+                if _own(PEERS[t])
+            },
             2,
         ),
         _Column(("64 threads start:", "logins"), herds("cold", "logins", (1, 64))),
-        _Column(("4 x 8 start (processes", "x threads): logins"), herds("cold", "logins", (4, 8))),
-        _Column(("32 threads, token", "revoked: failed calls"), herds("revoked", "failed", (1, 32))),
+        _Column(
+            ("4 x 8 start (processes", "x threads): logins"),
+            herds("cold", "logins", (4, 8)),
+        ),
+        _Column(
+            ("32 threads, token", "revoked: failed calls"),
+            herds("revoked", "failed", (1, 32)),
+        ),
     ]
     top = 58
     parts = []
     for index, column in enumerate(columns):
         x = _LEFT + index * _COLUMN
-        parts += [_text(x, 24 + 15 * line, words, "soft") for line, words in enumerate(column.head)]
+        parts += [
+            _text(x, 24 + 15 * line, words, "soft")
+            for line, words in enumerate(column.head)
+        ]
         for row, title in enumerate(titles):
             y = top + row * _ROW
             if title in column.values:
                 value = column.values[title]
                 width = max(1.0, 100 * column.length(value))
                 kind = "ours" if title == Ours.title else "bar"
-                parts.append(f'<rect class="{kind}" x="{x}" y="{y}" width="{width:.0f}" height="14" rx="2"/>')
-                parts.append(_text(x + width + 5, y + 12, _number(value, column.digits), _weight(title)))
-    parts += [_text(16, top + row * _ROW + 12, title, _weight(title)) for row, title in enumerate(titles)]
+                parts.append(
+                    f'<rect class="{kind}" x="{x}" y="{y}" width="{width:.0f}" height="14" rx="2"/>'
+                )
+                parts.append(
+                    _text(
+                        x + width + 5,
+                        y + 12,
+                        _number(value, column.digits),
+                        _weight(title),
+                    )
+                )
+    parts += [
+        _text(16, top + row * _ROW + 12, title, _weight(title))
+        for row, title in enumerate(titles)
+    ]
     y = top + len(titles) * _ROW + 10
     parts.append(f'<line class="line" x1="16" y1="{y}" x2="{_WIDTH - 16}" y2="{y}"/>')
     parts.append(_text(16, y + 22, "Fleets, a token life:", "bold"))
@@ -307,10 +371,18 @@ def plot(results: Results) -> str:
         parts.append(
             f'<rect class="ours" x="{x}" y="{y + 56 - height:.0f}" width="14" height="{height:.0f}" rx="2"/>'
         )
-        parts.append(_text(x + 20, y + 39, f"{each.processes} process{'es' * (each.processes != 1)}"))
+        parts.append(
+            _text(
+                x + 20,
+                y + 39,
+                f"{each.processes} process{'es' * (each.processes != 1)}",
+            )
+        )
         parts.append(_text(x + 20, y + 56, words, "soft"))
     bottom = y + 72
-    parts.append(_text(16, bottom + 12, f"{machine()}. A login takes 0.2 s. Medians.", "soft"))
+    parts.append(
+        _text(16, bottom + 12, f"{machine()}. A login takes 0.2 s. Medians.", "soft")
+    )
     body = "\n  ".join(parts)
     return f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {bottom + 26}" role="img">
   <title>turvo_session beside its peers</title>

@@ -1,7 +1,9 @@
-"""A bare-bones API with a token endpoint, in a process of its own, so that the client is what is measured.
+"""A bare-bones API with a token endpoint, in a process of its own, so that the client
+is what is measured.
 
-Any POST is a token request and any login is good. A GET is answered with 200 if its bearer token is
-one that was given out and not revoked, else with 401. ``/control/...`` moves the levers.
+Any POST is a token request and any login is good. A GET is answered with 200 if its
+bearer token is one that was given out and not revoked, else with 401. ``/control/...``
+moves the levers.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ import requests
 
 
 def environ() -> dict[str, str]:
-    """The environment of a process of ours, in which ``python -m benchmarks...`` works."""
+    """The environment of a process of ours, in which ``python -m tests.benchmarks...``
+    works."""
     path = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))}
 
@@ -28,7 +31,7 @@ class Api:
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.server"],
+            [sys.executable, "-m", "tests.benchmarks.server"],
             env=environ(),
             stdout=subprocess.PIPE,
             stdin=subprocess.PIPE,  # its end tells the server to go
@@ -45,8 +48,13 @@ class Api:
         self._process.communicate()
 
     def control(self, **levers: Any) -> dict[str, int]:
-        """Set ``login_seconds``, ``token_life``; ``revoke``; ``reset`` the counts. The counts before that."""
-        counts: dict[str, int] = self._session.post(f"{self.base_url}/control", json=levers).json()
+        """Set ``login_seconds`` or ``token_life``, ``revoke``, or ``reset`` the counts.
+
+        Returns the counts before that.
+        """
+        counts: dict[str, int] = self._session.post(
+            f"{self.base_url}/control", json=levers
+        ).json()
         return counts
 
 
@@ -75,7 +83,11 @@ class _State:
         self.given += 1
         token = f"3b_-{self.given:032x}"
         self.tokens.add(token.encode())
-        return {"access_token": token, "token_type": "Bearer", "expires_in": self.token_life}
+        return {
+            "access_token": token,
+            "token_type": "Bearer",
+            "expires_in": self.token_life,
+        }
 
     def serve(self, head: bytes) -> int:
         _, _, rest = head.partition(b"uthorization: Bearer ")
@@ -106,14 +118,15 @@ class _Connection(asyncio.Protocol):
             self._answer(self._state.control(json.loads(body)))
         else:
             loop = asyncio.get_running_loop()
-            loop.call_later(self._state.login_seconds, lambda: self._answer(self._state.log_in()))
+            loop.call_later(
+                self._state.login_seconds, lambda: self._answer(self._state.log_in())
+            )
 
     def _answer(self, value: object, status: int = 200) -> None:
         body = json.dumps(value).encode()
-        self._transport.write(
-            b"HTTP/1.1 %d X\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
-            % (status, len(body), body)
-        )
+        kind = b"Content-Type: application/json"
+        head = b"HTTP/1.1 %d X\r\n%s\r\nContent-Length: %d" % (status, kind, len(body))
+        self._transport.write(b"%s\r\n\r\n%s" % (head, body))
 
 
 def _length(head: bytes) -> int:
@@ -123,7 +136,9 @@ def _length(head: bytes) -> int:
 
 async def _serve() -> None:
     state, loop = _State(), asyncio.get_running_loop()
-    server = await loop.create_server(lambda: _Connection(state), "127.0.0.1", 0, backlog=1024)
+    server = await loop.create_server(
+        lambda: _Connection(state), "127.0.0.1", 0, backlog=1024
+    )
     print(server.sockets[0].getsockname()[1], flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
 

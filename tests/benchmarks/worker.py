@@ -1,4 +1,5 @@
-"""A process of the herd: makes the client that it is told to make, and calls with many threads at once."""
+"""A process of the herd: makes the client that it is told to make, and calls with many
+threads at once."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ import time
 
 import requests
 
-from benchmarks.peers import PEERS, Peer, Site
+from tests.benchmarks.peers import PEERS, Peer, Site
 
 
 def _call(peer: Peer, gate: threading.Barrier, results: list[int]) -> None:
@@ -33,7 +34,8 @@ def main() -> None:
         results: list[int] = []
         gate = threading.Barrier(order["threads"] + 1)
         threads = [
-            threading.Thread(target=_call, args=(peer, gate, results)) for _ in range(order["threads"])
+            threading.Thread(target=_call, args=(peer, gate, results))
+            for _ in range(order["threads"])
         ]
         for thread in threads:
             thread.start()
@@ -43,7 +45,10 @@ def main() -> None:
         for thread in threads:
             thread.join()
         good = results.count(200)
-        print(json.dumps({"failed": len(results) - good, "end": time.monotonic()}), flush=True)
+        print(
+            json.dumps({"failed": len(results) - good, "end": time.monotonic()}),
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,242 @@
+"""Forks, pickles, greenlets and other interpreters: an auth works on the other side."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+
+import pytest
+
+from tests.support.fleet import (
+    Site,
+    Worker,
+    answers,
+    finish,
+    pass_calls,
+    run_python,
+    start,
+    until,
+    workers,
+)
+from tests.support.fleet_worker import fetch
+from turvo_session import TurvoAuth
+
+Environ = dict[str, str]
+
+QUIET = {"PYTHONWARNINGS": "ignore::DeprecationWarning"}  # of forks beside threads
+FETCH = """
+import atexit, gc, hashlib, os, signal, threading
+from tests.support.fleet_worker import fetch
+from turvo_session import CredentialsRejected, TurvoAuth
+"""
+
+
+@pytest.fixture(params=["redis", "memory"])
+def environ(request: pytest.FixtureRequest, site: Site) -> Environ:
+    """Return variables for processes that share their token, or do not."""
+    return site.environ if request.param == "redis" else site.turvo.environ
+
+
+def fork(worker: Worker, children: int, threads: int) -> list[object]:
+    """Return the answers that each child of a worker got in its threads."""
+    return [answers(calls) for calls in worker.ask("fork", children, threads)]
+
+
+# Forks
+
+
+def test_a_child_forked_in_the_middle_of_a_login_works(
+    site: Site, environ: Environ
+) -> None:
+    """With Redis it waits for its parent's login; without, it logs in itself, although
+    its memory says that another thread leads."""
+    hold = site.turvo.hold()
+    with workers(1, environ) as (parent,):
+        start([parent], threads=2, calls=1)
+        hold.wait_for_request()
+        parent.tell("fork", 1, 2)
+        if "REDIS_URL" in environ:
+            until(lambda: site.is_waited_at(1))
+        else:
+            until(lambda: site.turvo.logins == 2)
+        hold.released.set()
+        (calls,) = parent.hear()
+        calls += finish([parent], stop=False)
+        assert answers(calls) == {200: 4}
+        assert site.turvo.token_requests == 1 + ("REDIS_URL" not in environ)
+
+
+def test_children_forked_at_any_moment_under_load_work(
+    site: Site, environ: Environ
+) -> None:
+    """8 threads call, the token is revoked, and the forks come at any time."""
+    site.turvo.login_seconds = 0.02
+    with workers(1, environ) as (parent,):
+        start([parent], threads=8, pause=0.02)
+        for _ in range(3):
+            pass_calls(site.turvo, 30)
+            site.turvo.revoke()
+            assert fork(parent, 2, 1) == [{200: 1}] * 2
+        assert answers(finish([parent])).keys() == {200}
+
+
+def test_workers_forked_from_one_auth_log_in_once(site: Site, environ: Environ) -> None:
+    """As in gunicorn: before the auth's first call and, with ``preload_app``, after."""
+    children = 1 if "REDIS_URL" in environ else 4
+    with workers(1, environ) as (parent,):
+        assert fork(parent, 4, 4) == [{200: 4}] * 4
+        assert site.turvo.token_requests == children
+        parent.ask("token")
+        before = site.turvo.token_requests
+        assert fork(parent, 4, 4) == [{200: 4}] * 4
+        assert site.turvo.token_requests == before
+        site.turvo.revoke()
+        assert fork(parent, 4, 4) == [{200: 4}] * 4
+        assert site.turvo.token_requests == before + children
+
+
+FORKED_WITH_A_LOCK = """
+auth = TurvoAuth.from_env()
+fetch(auth)
+owner, *_ = [one for one in gc.get_objects() if type(one).__name__ == "{owner}"]
+inside = threading.Event()
+
+def stay_inside():
+    with owner.{lock}:
+        inside.set()
+        threading.Event().wait()
+
+threading.Thread(target=stay_inside, daemon=True).start()
+inside.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    auth.forget()
+    print(fetch(auth), auth.stats.store_errors, flush=True)
+    os._exit(0)
+print(os.waitpid(child, 0)[1])
+"""
+LOCKS = [("ConnectionPool", "_lock"), ("MemoryStore", "_changed")]
+
+
+@pytest.mark.parametrize(("owner", "lock"), LOCKS)
+def test_a_child_forked_while_another_thread_holds_a_lock_works(
+    site: Site, owner: str, lock: str
+) -> None:
+    """The thread that is in redis-py's pool, or in the memory, is not in the child."""
+    script = FETCH + FORKED_WITH_A_LOCK.format(owner=owner, lock=lock)
+    assert run_python(script, site.environ | QUIET) == "200 0\n0\n"
+
+
+# Pickles
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_new_processes_take_an_auth_made_by_from_env_and_log_in_once(
+    site: Site, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It travels as a pickle, and reads the environment where it arrives."""
+    for name, value in site.environ.items():
+        monkeypatch.setenv(name, value)
+    auth = TurvoAuth.from_env()
+    with multiprocessing.get_context(method).Pool(2) as pool:
+        assert pool.map(fetch, [auth] * 4, chunksize=1) == [200] * 4
+        pool.close()
+        pool.join()
+    assert fetch(auth) == 200
+    assert site.turvo.token_requests == 1
+
+
+# Other kinds of interpreters
+
+
+def test_100_greenlets_under_gevent_log_in_once(site: Site, environ: Environ) -> None:
+    """They wait for the one that logs in, and for nothing else."""
+    site.turvo.login_seconds = 0.5
+    script = """
+from gevent import monkey
+monkey.patch_all()
+import gevent
+from tests.support.fleet_worker import fetch
+from turvo_session import TurvoAuth
+
+auth = TurvoAuth.from_env()
+tasks = [gevent.spawn(fetch, auth) for _ in range(100)]
+gevent.joinall(tasks, timeout=30)
+print([task.value for task in tasks].count(200), auth.stats.store_errors)
+"""
+    assert run_python(script, environ) == "100 0\n"
+    assert site.turvo.token_requests == 1
+
+
+def test_an_auth_works_while_the_interpreter_shuts_down(
+    site: Site, environ: Environ
+) -> None:
+    """In an exit handler, where newer Pythons start no thread, and a daemon thread."""
+    script = """
+auth, other = TurvoAuth.from_env(), TurvoAuth.from_env()
+called = threading.Event()
+
+def call_at_exit():
+    other.forget()
+    print(fetch(other), other.stats.store_errors)
+
+def call_until_the_end():
+    while True:
+        fetch(auth)
+        called.set()
+
+atexit.register(call_at_exit)
+threading.Thread(target=call_until_the_end, daemon=True).start()
+called.wait()
+"""
+    assert run_python(FETCH + script, environ) == "200 0\n"
+    assert site.turvo.token_requests == 2
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="no isolated interpreters")
+def test_an_auth_works_in_an_isolated_sub_interpreter(
+    site: Site, environ: Environ
+) -> None:
+    """No daemon thread can be started there."""
+    script = """
+import requests  # Python 3.12 aborts if only a sub-interpreter imports its modules
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+interpreters.run_string(interpreters.create(), '''
+import warnings
+warnings.simplefilter("ignore")  # requests misses compiled modules there
+from tests.support.fleet_worker import fetch
+from turvo_session import TurvoAuth
+
+auth = TurvoAuth.from_env()
+print(fetch(auth), auth.stats.logins, auth.stats.store_errors, flush=True)
+''')
+"""
+    environ = environ | {"PYTHONPATH": os.getcwd()}
+    assert run_python(script, environ) == "200 1 0\n"
+    assert site.turvo.token_requests == 1
+
+
+def test_an_openssl_without_scrypt_keeps_to_the_budget_of_attempts(site: Site) -> None:
+    """As with FIPS: no process can tell whose password was wrong."""
+    script = """
+import _hashlib, ctypes
+auth = TurvoAuth.from_env()
+assert ctypes.CDLL(_hashlib.__file__).EVP_set_default_properties(None, b"fips=yes") == 1
+try:
+    print(hashlib.scrypt(b"", salt=b"salt", n=2, r=8, p=1))
+except ValueError:
+    for _ in range(5):
+        try:
+            fetch(auth)
+        except CredentialsRejected:
+            print("rejected")
+"""
+    wrong = site.environ | {"TURVO_PASSWORD": "wrong"}
+    for _ in range(2):
+        assert run_python(FETCH + script, wrong) == "rejected\n" * 5
+    assert site.turvo.token_requests <= 8

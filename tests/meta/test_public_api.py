@@ -1,0 +1,184 @@
+"""The public names, their help, and the order of the modules behind them."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import os
+import pydoc
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import distribution
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+import turvo_session
+from turvo_session import events, testing
+
+PACKAGE = Path(turvo_session.__file__).parent
+MODULES = {path.stem: ast.parse(path.read_text()) for path in PACKAGE.glob("*.py")}
+LADDER = [
+    *("errors", "secret", "text", "tokens", "store", "failure", "events"),
+    *("breaker", "deadline", "redis_trouble", "redis_client", "sealing", "redis_store"),
+    *("transport", "login", "origin", "replay", "renewal", "level", "source"),
+    *("settings", "auth", "session", "__init__", "__main__"),
+]
+"""Every module, each below those that may import it."""
+SLOW = {
+    "redis": {"redis_client"},
+    "requests_oauthlib": {"transport"},
+    "oauthlib": {"transport"},
+    "tenacity": {"auth", "login"},
+    "cryptography": {"sealing"},
+}
+"""Which modules may import what takes long to import, and only when it is needed."""
+METHODS = {
+    "TurvoAuth": {"forget", "from_env", "login", "stats", "status", "token"},
+    "TurvoSession": {"details", "from_env", "prepare_request", "records", "request"},
+    "RedisStore": {"from_url", "read", "swap", "wait"},
+    "MemoryStore": {"read", "swap", "wait"},
+    "TokenStore": {"read", "swap", "wait"},
+    "Token": {"access_token", "due", "end", "fingerprint", "seconds_left", "state"},
+    "FakeTurvo": {
+        *("advance", "answer", "api_requests", "base_url", "drop_next", "environ"),
+        *("fail_next", "heal", "logins", "redirect_next", "refused", "revoke"),
+        *("throttle", "token_requests"),
+    },
+}
+"""What scripts can rely on, besides the fields of values."""
+DOCUMENTED = [
+    *(getattr(turvo_session, name) for name in turvo_session.__all__),
+    *(testing.FakeTurvo, testing.Seen, *get_args(events.Event), events.EventQueue),
+]
+CLASSES = {cls.__name__: cls for cls in DOCUMENTED}
+
+
+def own_methods(cls: type) -> dict[str, Any]:
+    """Return the public methods and properties that a class defines itself."""
+    kinds = property | classmethod | staticmethod
+    return {
+        name: value
+        for name, value in vars(cls).items()
+        if name[0] != "_" and (inspect.isfunction(value) or isinstance(value, kinds))
+    }
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_scripts_can_rely_on_these_methods(name: str) -> None:
+    """What ``typing_api`` does with them is checked by type checkers."""
+    assert METHODS[name] - own_methods(CLASSES[name]).keys() == set()
+
+
+# Help
+
+
+def test_the_help_begins_with_what_a_script_needs() -> None:
+    text = pydoc.render_doc(turvo_session, renderer=pydoc.plaintext)
+    wanted = [
+        "session.auth = TurvoAuth.from_env()",
+        "TURVO_API_KEY",
+        "``TurvoSession``",
+    ]
+    places = [text.index(words) for words in [*wanted, "PACKAGE CONTENTS"]]
+    names = turvo_session.__all__
+
+    assert places == sorted(places)
+    assert names[:3] == ["TurvoAuth", "TurvoSession", "RedisStore"]
+    assert names == list(dict.fromkeys(names))
+    assert [name for name in names if f"``{name}``" not in text] == []
+
+
+@pytest.mark.parametrize("cls", DOCUMENTED, ids=CLASSES)
+def test_help_explains_every_class_and_every_method(cls: type) -> None:
+    for name, member in {cls.__name__: cls, **own_methods(cls)}.items():
+        text = inspect.cleandoc(member.__doc__ or "")
+        assert text, name
+        assert not text.startswith(f"{cls.__name__}("), "made up by Python"
+        assert text.split("\n\n")[0].endswith((".", ":")), name
+        assert max(map(len, text.splitlines())) <= 88, name
+
+
+def test_no_help_and_no_signature_shows_the_environment() -> None:
+    """A live environment as a default value would print every secret of a process."""
+    program = (
+        "import pkgutil, pydoc, turvo_session as package\n"
+        "names = pkgutil.walk_packages(package.__path__, 'turvo_session.')\n"
+        "for name in ['turvo_session', *(found.name for found in names)]:\n"
+        "    print(pydoc.render_doc(name))\n"
+    )
+    names = ("TURVO_PASSWORD", "TURVO_API_KEY", "REDIS_URL", "ANOTHER_SECRET")
+    environ = {**os.environ, **dict.fromkeys(names, "marked-secret")}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environ, capture_output=True, check=True)
+
+    assert b"from_env" in done.stdout
+    assert b"marked-secret" not in done.stdout
+
+
+# Modules
+
+
+def test_imports_only_point_down() -> None:
+    assert sorted(MODULES) == sorted(LADDER)
+    upward = [
+        (name, imported)
+        for name in LADDER
+        for imported in imports(name, inside=True) - {"testing"}
+        if LADDER.index(imported) >= LADDER.index(name)
+    ]
+    assert upward == []
+    users = [name for name in LADDER if "testing" in imports(name, inside=True)]
+    assert users == ["__main__"]
+
+
+@pytest.mark.parametrize("other", SLOW)
+def test_what_is_slow_to_import_is_imported_when_it_is_needed(other: str) -> None:
+    users = {name for name in LADDER if other in imports(name, inside=False)}
+    assert users == SLOW[other]
+    code = f"import sys, turvo_session; print({other!r} in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert done.stdout.split() == [b"False"]
+
+
+def test_nothing_is_registered_but_the_command() -> None:
+    """Above all no plugin of pytest: a test that wants ``FakeTurvo`` imports it."""
+    [entry] = distribution("turvo_session").entry_points
+    assert (entry.group, entry.name) == ("console_scripts", "turvo-session")
+    assert entry.value == "turvo_session.__main__:main"
+    assert (PACKAGE / "py.typed").is_file()
+
+
+def test_the_version_is_in_one_place() -> None:
+    version = turvo_session.__version__
+    files = [*PACKAGE.rglob("*.py"), Path(__file__).parents[2] / "pyproject.toml"]
+    holders = [path.name for path in files if f'"{version}"' in path.read_text()]
+    assert re.fullmatch(r"\d+\.\d+\.\d+", version)
+    assert holders == ["__init__.py"]
+
+
+def imports(name: str, *, inside: bool) -> set[str]:
+    """Return the modules of the package, or the others, that a module imports.
+
+    Imports for type checkers do not count.
+    """
+    found: set[str] = set()
+    for node in nodes_at_run_time(MODULES[name]):
+        if isinstance(node, ast.Import) and not inside:
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and bool(node.level) is inside:
+            module = (node.module or "").partition(".")[0]
+            names = [each.name for each in node.names if each.name in MODULES]
+            found |= {module} if module else {*names} or {"__init__"}
+    return found
+
+
+def nodes_at_run_time(node: ast.AST) -> Iterator[ast.AST]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+            continue
+        yield child
+        yield from nodes_at_run_time(child)

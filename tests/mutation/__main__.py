@@ -1,0 +1,157 @@
+"""``python -m tests.mutation``: see the package's docstring."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.mutation.mutants import Mutant, mutants_of
+
+ROOT = Path(__file__).parents[2]
+ENOUGH = 0.95
+TESTS = {
+    "tokens": ["test_tokens", "test_renewal"],
+    "failure": ["test_failure", "test_renewal"],
+    "store": ["test_secret", "test_source", "test_store"],
+    "renewal": ["test_renewal", "test_source"],
+    "level": ["test_level", "test_source"],
+    "source": ["test_source"],
+    "origin": ["test_origin"],
+    "replay": ["test_replay"],
+    "redis_store": ["test_redis_store", "test_store"],
+}
+LIBRARIES = [
+    "cryptography.fernet",
+    "hypothesis",
+    "redis",
+    "requests_oauthlib",
+    "tenacity",
+]
+"""They are imported once. Every run is a fork of this process, so it starts at once."""
+OPTIONS = ["-n", "0", "-qx", "-p", "no:cacheprovider"]
+OPTIONS += ["-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One change of one module."""
+
+    module: str
+    mutant: Mutant
+
+    @property
+    def place(self) -> str:
+        """The file and the line that differ."""
+        return f"turvo_session/{self.module}.py:{self.mutant.line}"
+
+    def diff(self) -> str:
+        """Return the change for the report."""
+        before = (ROOT / f"turvo_session/{self.module}.py").read_text("utf-8")
+        lines = difflib.unified_diff(
+            before.splitlines(), self.mutant.text.splitlines(), n=1, lineterm=""
+        )
+        return "\n".join([self.place, *list(lines)[3:]])
+
+
+class Tree:
+    """A copy of the project, in which one module at a time is changed."""
+
+    def __init__(self, folder: str) -> None:
+        self._root = Path(folder)
+        ignored = shutil.ignore_patterns(".*", "__pycache__")
+        shutil.copytree(ROOT, self._root, ignore=ignored, dirs_exist_ok=True)
+
+    def seconds_of(self, module: str) -> float:
+        """Run a module's tests unchanged, and return how long they took."""
+        start = time.monotonic()
+        if self._run(module, 600) != 0:
+            raise SystemExit(f"the tests of {module} fail without a change")
+        return time.monotonic() - start
+
+    def notices(self, job: Job, limit: float) -> bool:
+        """Return whether a test fails, or takes longer than ``limit`` seconds."""
+        path = self._root / f"turvo_session/{job.module}.py"
+        before = path.read_text("utf-8")
+        path.write_text(job.mutant.text, "utf-8")
+        status = self._run(job.module, limit)
+        path.write_text(before, "utf-8")
+        return status != 0
+
+    def _run(self, module: str, limit: float) -> int:
+        names = [f"tests/unit/{name}.py" for name in TESTS[module]]
+        files = [name for name in names if (self._root / name).exists()]
+        child = os.fork()
+        if child:
+            return os.waitpid(child, 0)[1]
+        try:
+            signal.alarm(int(limit))  # it ends the child
+            with open(os.devnull, "w") as nothing:
+                os.dup2(nothing.fileno(), 1)
+                os.dup2(nothing.fileno(), 2)
+            os.chdir(self._root)
+            sys.path.insert(0, str(self._root))
+            for name in [name for name in sys.modules if name.startswith("tests")]:
+                del sys.modules[name]  # they were imported from the original
+            os._exit(pytest.main([*OPTIONS, *files]))
+        finally:
+            os._exit(99)
+
+
+def jobs_of(modules: list[str]) -> Iterator[Job]:
+    """Yield every change of these modules."""
+    for module in modules:
+        text = (ROOT / f"turvo_session/{module}.py").read_text("utf-8")
+        for mutant in mutants_of(text):
+            yield Job(module, mutant)
+
+
+def survivors_of(jobs: list[Job], tree: Tree) -> Iterator[Job]:
+    """Make one change after the other, and yield those that no test notices."""
+    modules = {job.module for job in jobs}
+    limits = {name: 4 * tree.seconds_of(name) + 10 for name in sorted(modules)}
+    for number, job in enumerate(jobs, 1):
+        noticed = tree.notices(job, limits[job.module])
+        verdict = "killed" if noticed else "SURVIVED"
+        print(f"{number:4}/{len(jobs)} {verdict:8} {job.place}", flush=True)
+        if not noticed:
+            yield job
+
+
+def main() -> int:
+    """Run the round, print what survived, and return 1 if that is too much."""
+    parser = argparse.ArgumentParser(prog="python -m tests.mutation")
+    parser.add_argument("--modules", default=",".join(TESTS), help="a,b: only these")
+    parser.add_argument("--sample", type=int, help="this many mutants, at random")
+    parser.add_argument("--seed", type=int, default=0, help="of the sample")
+    options = parser.parse_args()
+    jobs = list(jobs_of(options.modules.split(",")))
+    if options.sample is not None:
+        chosen = random.Random(options.seed)
+        jobs = chosen.sample(jobs, min(options.sample, len(jobs)))
+    sys.dont_write_bytecode = True  # it would outlive a change within the same second
+    for name in LIBRARIES:
+        importlib.import_module(name)
+    with tempfile.TemporaryDirectory(prefix="turvo-mutation-") as folder:
+        survivors = list(survivors_of(jobs, Tree(folder)))
+    killed = len(jobs) - len(survivors)
+    for job in survivors:
+        print(f"\n{job.diff()}")
+    print(f"\n{killed} of {len(jobs)} mutants killed: {killed / len(jobs):.1%}")
+    return int(killed < ENOUGH * len(jobs))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,457 @@
+"""What must hold in every run: checked while it runs, and when its faults are over.
+
+A broken promise stops the run. Some promises hold only without certain faults, because the
+store is the only thing that processes share: each check says which.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from turvo_session import failure as failures
+from turvo_session.errors import (
+    CredentialsRejected,
+    TokenEndpointUnavailable,
+    TurvoAuthError,
+)
+from turvo_session.events import LoggedIn
+from turvo_session.failure import (
+    FOREIGN,
+    REJECTED,
+    UNANSWERED,
+    UNAVAILABLE,
+    UNREACHABLE,
+    Failure,
+    Record,
+)
+from turvo_session.store import KEEP, Change
+from turvo_session.tokens import Token, parse_object
+
+if TYPE_CHECKING:
+    from .scheduler import Task
+    from .world import Process, World
+
+STORE_FAULTS = frozenset({"suspend", "lost", "away", "read-only", "clock", "data"})
+"""Kinds of fault after which two processes may lead at once."""
+LONGEST_CALL = 400.0
+"""Seconds within which a call is back, whatever happens."""
+LONGEST_IDLE = 8.0
+"""Seconds by which a step of a process may be late, all in all."""
+SLOWEST_COMMAND = 0.9
+"""Seconds that one command to the store may take."""
+LONGEST_LEASE = 16.0
+"""Seconds that a lease of a process that has crashed may last."""
+PATIENCE = 39.0
+"""Seconds after which a caller no longer waits for other callers."""
+SHORTEST_PAUSES = {kind: pauses[0] for kind, pauses in failures.PAUSES.items()}
+"""Seconds between a failed login and the next one, at least."""
+COUNTED = frozenset({UNANSWERED, FOREIGN, REJECTED})
+"""The kinds of failed login that Turvo may have counted as a wrong password."""
+MOST_COUNTED = 8
+COUNTED_FOR = 900.0
+ROUNDING = 0.1
+
+
+class Violation(Exception):
+    """A promise was broken."""
+
+
+@dataclass
+class Call:
+    """One call of a task to the API."""
+
+    start: float
+    path: str
+    flight_seconds: float
+    suspended: float
+    refused: list[str] = field(default_factory=list)
+    interrupted_at: float | None = None
+    store_failed: bool = False
+    commands: int = 0
+    failed_commands: int = 0
+    logged_in: bool = False
+    failed_login: bool = False
+    repeats: int = 0
+    """How often the conversation sent a refused token once more."""
+    forced: bool = False
+
+
+@dataclass(eq=False)
+class Flight:
+    """One login that is under way."""
+
+    task: Task
+    call: Call
+    ahead: bool
+    """Whether a due token may still serve."""
+    had_token: bool
+    is_surely_ahead: bool = False
+    counted: int = 0
+    sending: bool = False
+
+
+@dataclass
+class FailedLogin:
+    """A failed login since the last token."""
+
+    end: float
+    failure: Failure
+    flight: Flight
+    process: Process
+    token_end: float
+    """The moment at which the due token expires; now if there is none."""
+
+    @property
+    def kind(self) -> str:
+        """The kind of failure."""
+        return self.failure.kind
+
+
+class Checks:
+    """Watches one world, and remembers the first promise that it broke."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.broken: str | None = None
+        self.fault_kinds: set[str] = set()
+        self.allowance = 0
+        self.forbidden_calls = 0
+        self.crashes = 0
+        self.logins: list[float] = []
+        self.logins_after_401: list[float] = []
+        self._flights: list[Flight] = []
+        self._flight_seconds = 0.0
+        self._flight_since = 0.0
+        self._counted: list[float] = []
+        self._failed: list[FailedLogin] = []
+        self._served: dict[str, int] = {}
+        self._unreached: set[Process] = set()
+
+    def fail(self, promise: str) -> None:
+        """Stop the run: a promise is broken."""
+        if self.broken is None:
+            self.broken = promise
+            self.world.note("BROKEN", promise)
+            self.world.scheduler.stopped = True
+
+    @property
+    def store_is_sound(self) -> bool:
+        """Whether no fault so far allows two logins at once."""
+        return not self.fault_kinds & STORE_FAULTS
+
+    # -- calls ---------------------------------------------------------------------------
+
+    def call_started(self, task: Task, path: str, *, forced: bool = False) -> None:
+        """Begin to watch a call; a ``forced`` one is an operator's login."""
+        task.call = Call(
+            start=self.world.now,
+            path=path,
+            forced=forced,
+            flight_seconds=self._seconds_in_flight(),
+            suspended=task.process.suspended_seconds,
+        )
+        task.last_look = task.last_command = 0
+        self.forbidden_calls += path == self.world.forbidden_path
+
+    def token_refused(self, task: Task, token: Token) -> None:
+        """Remember that Turvo answered 401 in this call."""
+        task.call.refused.append(token.access_token)
+
+    def call_answered(self, task: Task, status: int) -> None:
+        """Check a call that got an answer."""
+        self.came_back(task)
+        allowed = task.call.path != self.world.forbidden_path
+        # A token that was sent once more took the place of a replay with another one.
+        allowed = allowed and not task.call.repeats
+        if status == 401 and allowed and self._had_good_token(task):
+            self.fail("a call ended with a 401 though the store held a good token")
+        if status == 401 and allowed and self._is_curable(task.call):
+            self.fail("a call ended with a 401 though one login would have cured it")
+
+    def call_failed(self, task: Task, error: TurvoAuthError) -> None:
+        """Check a call that got no token."""
+        self.came_back(task)
+        process = task.process
+        if type(error) is TurvoAuthError:
+            self.fail(f"a call failed with {error}")
+        if self._had_good_token(task):
+            self.fail("a call failed though the store held a good token")
+        self._check_soft_failures(task)
+        budget = "may have counted" in str(error)
+        rejected = isinstance(error, CredentialsRejected) and not budget
+        if rejected and process.is_right and not self.world.turvo.rejected_right:
+            self.fail("right credentials had to wait for the record of wrong ones")
+        if rejected and process.is_right:
+            self._check_first_rejection()
+        is_sound = process.is_right and process.endpoint == "turvo" and process.has_route
+        undisturbed = not self.fault_kinds and not self.world.turvo.is_moody
+        if is_sound and undisturbed and not budget:
+            self.fail("a call failed without a fault")
+        unreachable = isinstance(error, TokenEndpointUnavailable)
+        if unreachable and "cannot be reached" in str(error):
+            others = self._unreached - {process}
+            if process not in self._unreached and len(others) < 2:
+                self.fail("one process without a route kept another from logging in")
+
+    def _check_soft_failures(self, task: Task) -> None:
+        """Check that a failed renewal ahead of time counts as long as the old token."""
+        if not self.store_is_sound or task.call.failed_login:
+            return
+        failed = [one for one in self._failed if self._concerns(one, task.process)]
+        outlasted = [
+            one
+            for one in failed
+            if one.flight.is_surely_ahead
+            and one.token_end < self.world.now - 1.0
+            and one.kind != REJECTED
+            and not one.failure.retry_after
+        ]
+        if failed and outlasted == failed:
+            self.fail("a failed renewal ahead of time outlasted the old token")
+
+    def pause_found(self, record: Record) -> None:
+        """Check that a record applies no longer than a pause of its kind."""
+        longest = failures.PAUSES[record.kind][-1]
+        if record.kind == UNAVAILABLE:
+            longest = failures.LONGEST_RETRY_AFTER
+        if record.left > longest + LONGEST_IDLE:
+            self.fail(f"a failure that was {record.kind} counts for {record.left:.0f} s")
+
+    def interrupt_came_out(self, task: Task) -> None:
+        """Check that an interrupt came out at once, and that no lease is left."""
+        call = task.call
+        since = self.world.now - (call.interrupted_at or self.world.now)
+        if since > 1.0 and not self.world.checks.fault_kinds & STORE_FAULTS:
+            self.fail(f"an interrupt came out after {since:.1f} s")
+        self.task_ended(task)
+        self.came_back(task)
+
+    def task_ended(self, task: Task) -> None:
+        """Forget the failed logins of a call that may not have come to record them."""
+        lost = [failed for failed in self._failed if failed.flight.call is task.call]
+        self._failed = [failed for failed in self._failed if failed not in lost]
+        self.allowance += 2 * len(lost)
+
+    def came_back(self, task: Task) -> None:
+        """Check how long a call took, and that it gave its lease back."""
+        call, now = task.call, self.world.now
+        suspended = task.process.suspended_seconds - call.suspended
+        seconds = now - call.start - suspended
+        if seconds > LONGEST_CALL:
+            self.fail(f"a call took {seconds:.0f} s")
+        idle = seconds - (self._seconds_in_flight() - call.flight_seconds)
+        allowed = 3.0 + call.commands * SLOWEST_COMMAND + self.crashes * LONGEST_LEASE
+        if self.store_is_sound and idle > allowed:
+            self.fail(f"a call waited {idle:.1f} s for nobody's login")
+        owner = self.world.store.lease_owner()
+        is_mine = owner is not None and self.world.owners.get(owner) is call
+        if is_mine and not call.store_failed and "data" not in self.fault_kinds:
+            self.fail("a call left its lease behind")
+
+    def _had_good_token(self, task: Task) -> bool:
+        """Return whether the store held a good token when the call last looked."""
+        world, process, call = self.world, task.process, task.call
+        held = world.store.token()
+        if held is None or held[1] < 1.0 or world.store.now_away():
+            return False
+        # After a failed login of its own a caller looks even where the breaker is open.
+        looks_twice = call.failed_login and call.failed_commands < 2
+        if not process.connection.works and not looks_twice:
+            return False
+        refused = held[0] in call.refused or held[0] in process.replaced
+        if refused or not world.turvo.accepts(held[0]):
+            return False
+        command, moment = world.store.token_since
+        if looks_twice:
+            return command < task.last_command
+        if task.last_look:
+            return command < task.last_look
+        if world.now - process.suspended_until < LONGEST_IDLE:
+            return False  # what it believes is as old as that
+        return moment < min(call.start, world.now - failures.BELIEVED_FOR)
+
+    def _is_curable(self, call: Call) -> bool:
+        """Return whether nothing went wrong but one revocation before the login."""
+        if self.fault_kinds - {"revoked"} or self.world.faults[1:] or call.logged_in:
+            return False
+        return not self.forbidden_calls and not self.world.turvo.is_moody
+
+    def _check_first_rejection(self) -> None:
+        """Check that one rejection beside a good token counts for a minute only."""
+        rejections = [one for one in self._failed if one.kind == REJECTED]
+        if len(rejections) != 1 or not self.store_is_sound:
+            return
+        (only,) = rejections
+        waited = self.world.now - only.end
+        if only.flight.had_token and waited > SHORTEST_PAUSES[REJECTED] + LONGEST_IDLE:
+            self.fail(f"a first rejection counted for {waited:.0f} s")
+
+    # -- logins --------------------------------------------------------------------------
+
+    def login_started(self, task: Task) -> Flight:
+        """Check whether there may be a login now."""
+        world, process, call = self.world, task.process, task.call
+        current = process.source.current
+        refused = bool(call.refused)
+        # A token that served when the call began may have expired since.
+        served = current is not None and current.end >= call.start
+        ahead = (served and not refused) or self._stored_token_serves(call)
+        ahead = ahead and not call.forced
+        flight = Flight(task, call, ahead=ahead, had_token=refused or ahead)
+        if ahead and not refused and current is not None:
+            flight.is_surely_ahead = current.state(world.now) == "due"
+        impatient = world.now - call.start > PATIENCE
+        if self._flights and self.store_is_sound and not impatient:
+            self.fail("two logins at the same time")
+        if not self._flights:
+            self._flight_since = world.now
+        self._flights.append(flight)
+        if self.store_is_sound and not call.forced:
+            self._check_pauses(flight)
+            self._check_need(flight)
+        return flight
+
+    def turvo_answered(self, flight: Flight, result: Any) -> None:
+        """Count what Turvo may have counted, at the moment at which it does."""
+        world, process = self.world, flight.task.process
+        if result == UNREACHABLE:
+            self._unreached.add(process)
+        if not isinstance(result, str):
+            self._counted.clear()
+        elif result in COUNTED and process.endpoint == "turvo":
+            now = world.now
+            self._counted = [one for one in self._counted if one > now - COUNTED_FOR]
+            self._counted.append(now)
+            most = MOST_COUNTED + self.allowance
+            if len(self._counted) > most and self.store_is_sound:
+                self.fail(f"more than {most} attempts that may have counted in 15 min")
+
+    def login_cut(self, flight: Flight) -> None:
+        """End a login that was interrupted, or whose process crashed."""
+        self.allowance += flight.counted + flight.sending
+        self._land(flight)
+
+    def login_ended(self, flight: Flight, result: Any) -> None:
+        """End a login, and check its outcome."""
+        world = self.world
+        self._land(flight)
+        call = flight.task.call
+        if isinstance(result, Failure):
+            call.failed_login = True
+            failed = FailedLogin(
+                end=world.now,
+                failure=result,
+                flight=flight,
+                process=flight.task.process,
+                token_end=self._end_of_due_token(flight),
+            )
+            self._failed.append(failed)
+            return
+        self._failed.clear()
+        self.logins.append(world.now)
+        call.logged_in = True
+        if call.refused or call.forced:
+            return
+        served = self._served.get(result.access_token, 0) + 1
+        self._served[result.access_token] = served
+        if served > 2 and not self.fault_kinds:
+            self.fail("more than two logins in one rollover")
+
+    def event_told(self, process: Process, event: object) -> None:
+        """Check the rate of the logins because of a 401."""
+        if not isinstance(event, LoggedIn) or event.reason != "refused":
+            return
+        times = self.logins_after_401
+        times.append(self.world.now)
+        if not self.store_is_sound:
+            return
+        for index, first in enumerate(times):
+            allowed = failures.MOST_LOGINS_AT_ONCE
+            allowed += (times[-1] - first + LONGEST_IDLE) / failures.LOGIN_COST
+            if len(times) - index > allowed:
+                self.fail("more logins because of a 401 than the bucket allows")
+
+    def account_locked(self) -> None:
+        """Check that no process locked the account."""
+        if self.store_is_sound and not self.allowance:
+            self.fail("the account is locked")
+
+    def _land(self, flight: Flight) -> None:
+        if flight in self._flights:
+            self._flights.remove(flight)
+            if not self._flights:
+                self._flight_seconds += self.world.now - self._flight_since
+
+    def _seconds_in_flight(self) -> float:
+        """Return for how many seconds there was a login so far."""
+        if not self._flights:
+            return self._flight_seconds
+        return self._flight_seconds + self.world.now - self._flight_since
+
+    def _stored_token_serves(self, call: Call) -> bool:
+        held = self.world.store.token()
+        return bool(held and held[0] not in call.refused)
+
+    def _end_of_due_token(self, flight: Flight) -> float:
+        held = self.world.store.token()
+        current = flight.task.process.source.current
+        ends = [current.end] if current else []
+        ends += [self.world.now + held[1]] if held else []
+        return max(ends, default=self.world.now)
+
+    def _check_pauses(self, flight: Flight) -> None:
+        """Check that a failed login keeps those from logging in whom it concerns."""
+        process, now = flight.task.process, self.world.now
+        for failed in self._failed:
+            if not self._concerns(failed, process):
+                continue
+            pause = SHORTEST_PAUSES[failed.kind]
+            if failed.flight.ahead:
+                if flight.task.call.refused:
+                    continue  # it ended together with the old token
+                left = max(0.0, failed.token_end - failed.end)
+                pause = min(failures.PAUSES_AHEAD[0], left)
+            if now < failed.end + pause - ROUNDING:
+                self.fail(
+                    f"a login {now - failed.end:.1f} s after one that was "
+                    f"{failed.kind} ({failed.process.name})"
+                )
+
+    def _concerns(self, failed: FailedLogin, process: Process) -> bool:
+        if failed.process.endpoint != process.endpoint:
+            return False
+        if failed.kind == UNREACHABLE:
+            return failed.process is process
+        if failed.kind == REJECTED:
+            return failed.process.credentials == process.credentials
+        return True
+
+    def _check_need(self, flight: Flight) -> None:
+        """Check that there is no login while the store holds a fresh good token."""
+        world, task = self.world, flight.task
+        held = world.store.token()
+        if held is None or held[0] in task.call.refused:
+            return
+        command, _ = world.store.token_since
+        life = world.setting.life
+        buffer = min(300.0, life / 10)
+        is_fresh = held[1] > buffer + LONGEST_IDLE
+        is_script = not world.turvo.issued[held[0]]
+        if is_script or not is_fresh:
+            return  # a script's token has the buffer of a long one
+        if world.turvo.accepts(held[0]) and command < task.last_look:
+            self.fail("a login though the store held a fresh token")
+
+    # -- the store -----------------------------------------------------------------------
+
+    def store_written(self, task: Task, change: Change) -> None:
+        """Check that no older token takes the place of a newer one that is good."""
+        if change.token is KEEP or change.token is None:
+            return
+        turvo, held = self.world.turvo, self.world.store.token()
+        new = parse_object(change.token.value)["access_token"]
+        if held is None or not turvo.accepts(held[0]):
+            return
+        if turvo.issued[held[0]] > turvo.issued[new]:
+            self.fail("a newer token was overwritten by an older one")

@@ -1,0 +1,313 @@
+"""Longer runs that tell one story each, in a random order of their steps.
+
+Each story comes from a fault of version 1.1.0 that was measured on real sockets. A story
+checks its own end; the checks of every run watch it all the while.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from random import Random
+
+from turvo_session.failure import FOREIGN, PAUSES, REJECTED, UNANSWERED, UNAVAILABLE
+
+from .explore import RandomOrder, Run, hold_token
+from .scheduler import InTurn, Order, Task
+from .world import FORBIDDEN, QUICK_LOGIN, RIGHT, Process, Setting, World
+
+MINUTE = 60.0
+
+
+def forbidden_path(seed: int) -> World:
+    """One process polls a forbidden path each second for ten minutes.
+
+    Three others make four calls a second. Half-way Turvo revokes the token. The poller
+    causes at most 13 logins, and the others see no 401.
+    """
+    return _poll_forbidden_path(seed, leader_dies=False)
+
+
+def dead_leader(seed: int) -> World:
+    """The same, and the process that stores the next token dies before its replay."""
+    return _poll_forbidden_path(seed, leader_dies=True)
+
+
+def _poll_forbidden_path(seed: int, *, leader_dies: bool) -> World:
+    world = World(Setting())
+    for _ in range(5):
+        world.add_process()
+    hold_token(9999.0)(world)
+    poller, *others, leader = world.processes
+    end = world.now + 10 * MINUTE
+    poller.run(_calls(600, 1.0, path=FORBIDDEN, end=end))
+    for process in others:
+        process.run(_calls(2400, 0.25, end=end))
+
+    def revoke(task: Task) -> None:
+        world.scheduler.pause("sleep", world.now + 300.1)
+        world.turvo.revoke_all()
+        if leader_dies:
+            leader.renew_only(task)
+
+    leader.run(revoke)
+    _tell(world, seed)
+    if len(world.checks.logins) > 13:
+        world.checks.fail(f"{len(world.checks.logins)} logins in ten minutes")
+    for process in others:
+        _expect_only_answers(process)
+    return world
+
+
+def wrong_passwords(seed: int) -> World:
+    """Twelve processes and sixty command-line runs have twelve wrong passwords.
+
+    Turvo tells a wrong password in every way that is known: refused, late, not at all,
+    or through a firewall. There are at most 8 attempts in any 15 minutes.
+    """
+    random = Random(seed)
+    answers = (REJECTED, REJECTED, UNANSWERED, FOREIGN, UNAVAILABLE)
+    return _try_passwords(random, lambda: random.choice(answers), right=0)
+
+
+def some_wrong_passwords(seed: int) -> World:
+    """The same, and three of four processes and runs have the right password."""
+    random = Random(seed)
+    answers = (REJECTED, REJECTED, UNANSWERED, FOREIGN, UNAVAILABLE)
+    return _try_passwords(random, lambda: random.choice(answers), right=9)
+
+
+def late_rejections(seed: int) -> World:
+    """The same, all of them wrong; the first seven are told, the later ones hang."""
+    answers = itertools.chain([REJECTED] * 7, itertools.repeat(UNANSWERED))
+    return _try_passwords(Random(seed), lambda: next(answers), right=0)
+
+
+def _try_passwords(random: Random, mood: Callable[[], str], *, right: int) -> World:
+    world = World(Setting(life=300.0))
+    world.turvo.is_moody = True
+    world.turvo.mood_of_wrong = mood
+    for number in range(12):
+        credentials = RIGHT if number < right else f"wrong-{number}"
+        gap = random.choice((7.0, 31.0, 60.0))
+        world.add_process(credentials).run(_calls(40, gap))
+    for number in range(60):
+        credentials = RIGHT if number % 12 < right else f"wrong-{number % 12}"
+        start = random.uniform(0, 40 * MINUTE)
+        world.add_process(credentials).run(_calls(1, start))
+    _tell(world, random.randint(0, 999))
+    return world
+
+
+def lost_route(seed: int) -> World:
+    """One process of four has no route to Turvo. The calls of the others do not fail."""
+    world = World(Setting(life=20.0))
+    for _ in range(4):
+        world.add_process().run(_calls(60, 5.0))
+    lost, *others = world.processes
+    lost.no_route_until = world.now + 10 * MINUTE
+    _tell(world, seed)
+    for process in others:
+        _expect_only_answers(process)
+    return world
+
+
+def hanging_endpoint(seed: int) -> World:
+    """Turvo answers no token request for 15 minutes; three processes poll.
+
+    There are at most 8 attempts, and the outage ends at most 4 minutes late.
+    """
+    world = World(Setting())
+    end = world.now + 15 * MINUTE
+    world.turvo.is_moody = True
+    world.turvo.mood = lambda: UNANSWERED if world.now < end else ""
+    for _ in range(3):
+        world.add_process().run(_calls(300, 5.0))
+    _tell(world, seed)
+    late = min(world.checks.logins, default=math.inf) - end
+    if late > PAUSES[UNANSWERED][-1] + 30.0:
+        world.checks.fail(f"the first login {late:.0f} s after the outage")
+    return world
+
+
+def stray_rejection(seed: int) -> World:
+    """Turvo refuses the right credentials once after it revoked the token.
+
+    The fleet has a token again after a minute.
+    """
+    return _refuse_once(seed, seconds_left=9999.0)
+
+
+def stray_rejection_ahead(seed: int) -> World:
+    """The same at a renewal ahead of time, 20 s before the old token expires."""
+    return _refuse_once(seed, seconds_left=20.0)
+
+
+def _refuse_once(seed: int, *, seconds_left: float) -> World:
+    world = World(Setting())
+    for _ in range(3):
+        world.add_process()
+    hold_token(seconds_left)(world)
+    if seconds_left > 300.0:
+        world.turvo.revoke_all()
+    world.turvo.is_moody = True
+    world.turvo.next_answers.append(REJECTED)
+    start = world.now
+    for process in world.processes:
+        process.run(_calls(40, 5.0))
+    _tell(world, seed)
+    late = min(world.checks.logins, default=math.inf) - start
+    if late > PAUSES[REJECTED][0] + 20.0:
+        world.checks.fail(f"no token for {late:.0f} s after one stray rejection")
+    return world
+
+
+def unlucky_replay(seed: int) -> World:
+    """A replay is refused once, then calls are accepted, then the token is revoked.
+
+    The revocation is healed at once.
+    """
+    world = World(Setting())
+    world.turvo.is_moody = True
+    process = world.add_process()
+    hold_token(9999.0)(world)
+
+    def work(task: Task) -> None:
+        world.turvo.revoke_all()
+        world.turvo.refusals = 2
+        process.call(task)
+        world.scheduler.pause("sleep", world.now + 10.0)
+        for _ in range(200):
+            process.call(task)
+        world.turvo.revoke_all()
+        process.call(task)
+
+    process.run(work)
+    _tell(world, seed)
+    del process.statuses[0]
+    _expect_only_answers(process)
+    return world
+
+
+def one_doubt(seed: int) -> World:
+    """Two processes are refused, one heals it, and a revocation follows a second later.
+
+    The token was accepted by one of them, so neither doubts it.
+    """
+    world = World(Setting())
+    for _ in range(2):
+        world.add_process()
+    hold_token(9999.0)(world)
+    world.turvo.is_moody = True
+    healer, other = world.processes
+
+    def heal(task: Task) -> None:
+        world.turvo.revoke_all()
+        healer.call(task)
+        world.turvo.revoke_all()
+
+    def follow(task: Task) -> None:
+        # It was never accepted here, but another process has seen that it was.
+        world.scheduler.pause("sleep", world.now + 30.0)
+        other.attached = None
+        other.source.current = None
+        other.call(task)
+
+    healer.run(heal)
+    other.run(follow)
+    _tell(world, seed)
+    for process in world.processes:
+        _expect_only_answers(process)
+    return world
+
+
+def served_again(seed: int) -> World:
+    """Turvo serves a token again as long as it lives; three processes call often.
+
+    There are at most two logins a rollover.
+    """
+    world = World(Setting("same", life=600.0))
+    for _ in range(3):
+        world.add_process().run(_calls(1300, 1.0))
+    _tell(world, seed)
+    return world
+
+
+def existing_script(seed: int) -> World:
+    """A script that knows no leases stores a token while a login fails.
+
+    Then the store is away for one command. The caller gets the script's token.
+    """
+    world = World(Setting())
+    world.turvo.is_moody = True
+    world.turvo.next_answers.append(FOREIGN)
+    caller, script = world.add_process(), world.add_process()
+    caller.run(_calls(1, 0.0))
+
+    def write(task: Task) -> None:
+        world.scheduler.pause("sleep", world.now + QUICK_LOGIN / 2 + 0.1)
+        world.store_by_script()
+        world.store.away_commands = 1
+
+    script.run(write)
+    _tell(world, seed, InTurn())
+    _expect_only_answers(caller)
+    return world
+
+
+STORIES: dict[str, Callable[[int], World]] = {
+    story.__name__.replace("_", "-"): story
+    for story in (
+        forbidden_path,
+        dead_leader,
+        wrong_passwords,
+        some_wrong_passwords,
+        lost_route,
+        hanging_endpoint,
+        stray_rejection,
+        stray_rejection_ahead,
+        unlucky_replay,
+        one_doubt,
+        late_rejections,
+        served_again,
+        existing_script,
+    )
+}
+
+
+def run_story(name: str, seed: int) -> Run:
+    """Run the story of that name with the steps in a random order."""
+    return Run(f"{name}/story/{seed}", STORIES[name](seed))
+
+
+def _calls(
+    count: int, gap: float, *, path: str = "/shipments", end: float = math.inf
+) -> Callable[[Task], None]:
+    """Return the work of a process that makes calls, each after a gap."""
+
+    def work(task: Task) -> None:
+        scheduler = task.process.world.scheduler
+        for _ in range(count):
+            scheduler.pause("sleep", scheduler.now + gap)
+            if scheduler.now > end:
+                break
+            task.process.call(task, path)
+
+    return work
+
+
+def _expect_only_answers(process: Process) -> None:
+    """Check that every call of a process was answered."""
+    failed = [status for status in process.statuses if status != 200]
+    if failed or not process.statuses:
+        process.world.checks.fail(f"calls of {process.name} ended with {failed[:3]}")
+
+
+def _tell(world: World, seed: int, order: Order | None = None) -> None:
+    """Run the story to its end."""
+    world.scheduler.order = order or RandomOrder(Random(seed), most_faults=0)
+    try:
+        world.scheduler.run(world)
+    finally:
+        world.close()

@@ -1,0 +1,1 @@
+"""Real processes under fire, for minutes: ``python -m tests.soak --minutes 2``."""

@@ -1,0 +1,134 @@
+"""The benchmarks run, and count what they should; no timing is asserted.
+
+They take in every peer that is installed here; the extra ``bench`` installs all of
+them.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from tests.benchmarks import everything, report
+from tests.benchmarks.peers import (
+    HERD,
+    PEERS,
+    Google,
+    Oauthlib,
+    Ours,
+    Peer,
+    RedisGet,
+    missing,
+)
+
+TITLES = [title for title, peer in PEERS.items() if not missing([peer])]
+CASES = ((1, 4), (2, 2))
+OTHERS_IN_HERD = [
+    PEERS[title] for title in TITLES if title in HERD and title != Ours.title
+]
+TINY = everything.Sizes(
+    attach=(1, 5),
+    whole=(1, 2),
+    imports=1,
+    floors=1,
+    fleets=((4, 1),),
+    reads=5,
+    cases=CASES,
+    herds=1,
+    memory=(5, 1, 1),
+)
+
+
+@pytest.fixture(scope="module")
+def results() -> Iterator[report.Results]:
+    """Measure everything once, with tiny numbers."""
+    with pytest.MonkeyPatch.context() as environment:
+        for name in ("OAUTHLIB_INSECURE_TRANSPORT", "AUTHLIB_INSECURE_TRANSPORT"):
+            environment.setenv(name, "1")  # the peers need it
+        yield everything.measure(TITLES, TINY, lambda what: None)
+
+
+def test_every_peer_is_in_every_part(results: report.Results) -> None:
+    """All that are installed; those without a login of their own meet no herd."""
+    assert list(results.attach) == list(results.whole) == TITLES
+    imported = {PEERS[title].imports for title in TITLES}
+    assert set(results.imports) == imported | {"requests"}
+    assert set(results.herds) == set(TITLES) & set(HERD)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_our_herd_logs_in_once(results: report.Results, case: tuple[int, int]) -> None:
+    """At a cold start, and after a revocation; no call fails."""
+    cold, revoked = results.herds[Ours.title][case]
+    assert (cold.logins, cold.failed) == (1, 0)
+    assert (revoked.logins, revoked.failed) == (1, 0)
+
+
+@pytest.mark.parametrize("peer", OTHERS_IN_HERD)
+def test_what_the_peers_do(results: report.Results, peer: type[Peer]) -> None:
+    """After a revocation google-auth logs in again; the others let the 401s out."""
+    cold, revoked = results.herds[peer.title][1, 4]
+    assert 1 <= cold.logins <= 4
+    assert cold.failed == 0
+    heals = peer is Google
+    assert (revoked.logins > 0, revoked.failed) == (heals, 0 if heals else 4)
+
+
+def test_our_fleet_logs_in_once_a_life(results: report.Results) -> None:
+    """For a few Redis commands a process at the start and at each renewal."""
+    (fleet,) = results.growth
+    assert (fleet.processes, fleet.cold_logins, fleet.logins) == (4, 1, 1)
+    assert 1 <= fleet.cold <= 5
+    assert 1 <= fleet.per_life <= 5
+    assert fleet.handshake == 2
+
+
+def test_a_cron_run_sends_few_commands(results: report.Results) -> None:
+    """At most three if the token is in Redis, and no login."""
+    assert 1 <= results.cron.commands <= 3
+    assert results.cron.logins == 0
+
+
+def test_what_an_import_adds(results: report.Results) -> None:
+    """The floors name our modules, and nothing that comes with the first login."""
+    added = {name.partition(".")[0] for name in results.floors.added}
+    assert "turvo_session" in added
+    assert not added & {"redis", "tenacity", "requests_oauthlib", "oauthlib"}
+
+
+def test_publishing_writes_report_plot_and_table(
+    results: report.Results, tmp_path: Path
+) -> None:
+    """None of them tells the host's name or a path."""
+    readme = tmp_path / "README.md"
+    marks = "<!-- benchmarks -->", "<!-- /benchmarks -->"
+    readme.write_text(f"before\n{marks[0]}\nthe last table\n{marks[1]}\nafter\n")
+
+    everything.publish(results, tmp_path, readme)
+
+    names = ("RESULTS.md", "plot.svg", "README.md")
+    texts = [(tmp_path / name).read_text() for name in names]
+    for text in texts:
+        assert all(title in text for title in TITLES)
+        assert platform.node() not in text
+        assert str(Path(report.__file__).parents[2]) not in text
+        assert str(Path.home()) not in text
+    _, plot, table = texts
+    assert table.startswith(f"before\n{marks[0]}\n\n|")
+    assert table.endswith(f"{marks[1]}\nafter\n")
+    assert "the last table" not in table
+    assert ElementTree.fromstring(plot).get("viewBox")
+    assert "prefers-color-scheme: dark" in plot
+
+
+def test_a_missing_peer_is_named_once() -> None:
+    """By the name that pip knows; installed ones are not named."""
+
+    class Gone(Peer):
+        distribution, imports = "no-such-thing", "no_such_thing.at.all"
+
+    assert missing([Gone, Gone, Oauthlib, RedisGet, Ours]) == ["no-such-thing"]

@@ -1,0 +1,515 @@
+"""Failed logins as values: what each kind means, whom it concerns, for how long."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from hashlib import sha256
+from typing import Any
+
+import pytest
+
+from turvo_session import errors
+from turvo_session import failure as failures
+from turvo_session.failure import (
+    FOREIGN,
+    REJECTED,
+    UNANSWERED,
+    UNAVAILABLE,
+    UNREACHABLE,
+    Attempt,
+    Budget,
+    Client,
+    Failure,
+    History,
+    Record,
+)
+from turvo_session.store import Slot
+from turvo_session.tokens import Token
+
+DAY = 86400.0
+
+
+def client(user: str = "us", process: str = "a", endpoint: str = "url") -> Client:
+    """Return a process with the credentials of ``user``."""
+
+    def proof(salt: str) -> str:
+        return sha256(f"{salt} {user}".encode()).hexdigest()
+
+    return Client(endpoint, process, proof)
+
+
+US = client()
+
+
+class Memory:
+    """The history in a store. Time passes by hand; every use reads the stored form."""
+
+    def __init__(self) -> None:
+        self.slot: Slot | None = None
+
+    @property
+    def history(self) -> History:
+        return failures.load(self.slot)
+
+    def note(
+        self, kind: str, who: Client = US, *, ahead: bool = False, good: bool = False
+    ) -> Record:
+        """Add a failed login; ``good``: beside a token that Turvo had accepted."""
+        attempts = int(kind in (UNANSWERED, FOREIGN, REJECTED))
+        history, record = self.history.with_failure(
+            Failure(kind, "why", attempts=attempts),
+            who,
+            salt="salt",
+            ahead=ahead,
+            had_token=good,
+        )
+        self.slot = history.slot()
+        return record
+
+    def pass_time(self, seconds: float) -> None:
+        """Let the slot age as a store does."""
+        assert self.slot
+        left = self.slot.left - seconds
+        self.slot = Slot(self.slot.value, left) if left > 0 else None
+
+
+@pytest.fixture
+def memory() -> Memory:
+    return Memory()
+
+
+# -- How long --------------------------------------------------------------------------
+
+NO_ANSWER = [15, 30, 60, 120, 240, 240]
+HOURS = [900, 1800, 3600, 7200, 14400, 28800, 57600, 86400, 86400]
+
+
+@pytest.mark.parametrize(
+    ("kind", "ahead", "good", "pauses"),
+    [
+        (UNREACHABLE, False, False, [5, 10, 20, 40, 60, 60]),
+        (UNAVAILABLE, False, True, [5, 10, 20, 40, 60, 60]),
+        (UNANSWERED, False, False, NO_ANSWER),
+        (FOREIGN, False, True, NO_ANSWER),
+        (REJECTED, False, False, HOURS),
+        # The first rejection beside a good token is more likely a gateway's mistake.
+        (REJECTED, False, True, [60, *HOURS]),
+        (REJECTED, True, True, [30, *HOURS]),
+        (UNREACHABLE, True, True, [30, 60, 120, 240, 240]),
+        (UNAVAILABLE, True, True, [30, 60, 120, 240, 240]),
+        (UNANSWERED, True, True, [30, 60, 120, 240, 240]),
+        (FOREIGN, True, True, [30, 60, 120, 240, 240]),
+    ],
+)
+def test_each_failure_of_a_kind_has_a_longer_pause(
+    memory: Memory, kind: str, ahead: bool, good: bool, pauses: list[float]
+) -> None:
+    """Also where each login begins late and then hangs for 29 seconds."""
+    for number, pause in enumerate(pauses):
+        record = memory.note(kind, ahead=ahead, good=good)
+        assert record.left == pause
+        assert record.soft is (ahead and (kind != REJECTED or number == 0))
+        assert memory.history.records == (replace(record, reported=True),)
+        memory.pass_time(2 * pause + 29.0)
+    memory.pass_time(2.0)
+    assert memory.history.records == ()
+
+
+def test_failures_of_another_kind_or_url_are_counted_apart(memory: Memory) -> None:
+    elsewhere = client(endpoint="elsewhere")
+    for who in (US, US, elsewhere):
+        memory.note(UNANSWERED, who)
+    assert memory.note(UNAVAILABLE).left == 5.0
+    assert memory.note(UNANSWERED, elsewhere).left == 30.0
+    assert memory.note(UNANSWERED).left == 60.0
+    assert len(memory.history.records) == 3
+
+
+def test_rejections_are_counted_for_the_whole_account(memory: Memory) -> None:
+    """Or two wrong passwords would halve each other's pauses."""
+    users = [client(user) for user in ("ann", "bob", "ann", "bob")]
+    assert [memory.note(REJECTED, user).left for user in users] == HOURS[:4]
+    # They are no evidence against credentials that worked, until these fail again.
+    assert memory.note(REJECTED, good=True).left == 60.0
+    assert memory.note(REJECTED, good=True).left == HOURS[4]
+
+
+@pytest.mark.parametrize(
+    ("kind", "retry_after", "ahead", "left", "soft"),
+    [
+        (UNAVAILABLE, 100.0, False, 100.0, False),
+        (UNAVAILABLE, 100.0, True, 100.0, False),  # the server's own word
+        (UNAVAILABLE, 30.0, True, 30.0, True),
+        (UNAVAILABLE, 2.0, True, 30.0, True),
+        (UNAVAILABLE, 1e9, False, 900.0, False),
+        (UNANSWERED, 100.0, False, 15.0, False),
+    ],
+)
+def test_a_server_that_is_not_available_may_ask_for_a_longer_pause(
+    kind: str, retry_after: float, ahead: bool, left: float, soft: bool
+) -> None:
+    failure = Failure(kind, "why", retry_after)
+    _, record = History().with_failure(
+        failure, US, salt="", ahead=ahead, had_token=True
+    )
+    assert (record.left, record.soft, record.kept) == (left, soft, 2 * left + 30.0)
+
+
+# -- Whom it concerns ------------------------------------------------------------------
+
+ASKERS = [
+    US,
+    client(process="another process"),
+    client("other credentials", "another process"),
+    client(endpoint="another URL"),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "concerned"),
+    [(UNREACHABLE, 1), (UNAVAILABLE, 3), (UNANSWERED, 3), (FOREIGN, 3), (REJECTED, 2)],
+)
+def test_a_failure_keeps_nobody_from_logging_in_but_whom_it_concerns(
+    memory: Memory, kind: str, concerned: int
+) -> None:
+    pause = memory.note(kind).left
+    history = memory.history
+    kept = [history.delay_of_due(who) for who in ASKERS]
+    assert kept == [pause] * concerned + [0.0] * (4 - concerned)
+    assert [bool(history.blocking(who)) for who in ASKERS] == [
+        bool(one) for one in kept
+    ]
+    memory.pass_time(pause - 0.5)
+    assert sum(bool(memory.history.blocking(who)) for who in ASKERS) == concerned
+    memory.pass_time(0.5)
+    assert not any(memory.history.blocking(who) for who in ASKERS)
+    assert memory.history.records[0].left == 0.0
+
+
+def test_turvo_is_unreachable_for_all_once_it_is_for_a_second(memory: Memory) -> None:
+    first, second, third = (client(process=name) for name in "abc")
+    memory.note(UNREACHABLE, client(process="b", endpoint="elsewhere"))
+    assert [memory.note(UNREACHABLE, first).process for _ in "12"] == ["a", "a"]
+    assert not memory.history.blocking(third)
+    memory.note(UNREACHABLE, second)
+    memory.note(UNREACHABLE, first)
+    assert all(memory.history.blocking(who) for who in (first, second, third))
+
+
+def test_the_failure_that_applies_longest_counts(memory: Memory) -> None:
+    """One ahead of time, and a hold, only delay the next try ahead of time."""
+    for kind in (UNANSWERED, REJECTED, UNAVAILABLE):
+        memory.note(kind)
+    blocking = memory.history.blocking(US)
+    assert blocking and blocking.kind == REJECTED
+    memory.slot = None
+    memory.note(UNAVAILABLE, ahead=True, good=True)
+    assert memory.history.blocking(US) is None
+    assert memory.history.delay_of_due(US) == 30.0
+    assert replace(memory.history, hold=50.0).delay_of_due(US) == 50.0
+
+
+def test_credentials_are_not_recognized_where_no_proof_can_be_had(
+    memory: Memory,
+) -> None:
+    """As where OpenSSL has no scrypt: one more attempt, rather than a wrong verdict."""
+    mute = Client("url", "a", lambda salt: "")
+    memory.note(REJECTED, mute)
+    assert memory.history.blocking(mute) is None
+    memory.note(REJECTED)
+    assert replace(memory.history, salt="").blocking(US) is None
+
+
+def test_the_eight_last_records_are_kept_under_one_salt(memory: Memory) -> None:
+    users = [client(str(number)) for number in range(10)]
+    for user in users:
+        memory.note(REJECTED, user)
+    assert [bool(memory.history.blocking(user)) for user in users] == [False] * 2 + [
+        True
+    ] * 8
+    history, record = memory.history.with_failure(
+        Failure(REJECTED, ""), US, salt="another", ahead=False, had_token=False
+    )
+    assert (history.salt, record.proof) == ("salt", US.proof("salt"))
+
+
+def test_a_copy_replaces_the_last_one(memory: Memory) -> None:
+    for number in range(8):
+        memory.note(UNAVAILABLE, client(endpoint=str(number)))
+    before = memory.history.records
+    new = replace(before[0], why="new")
+    assert memory.history.with_copy(new, 0.5).records == (*before[1:], new)
+    assert memory.history.with_copy(replace(new, kind=FOREIGN), 0.5) == replace(
+        memory.history, records=(*before[1:], replace(new, kind=FOREIGN)), believed=0.5
+    )
+
+
+# -- The budget ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kinds", [[FOREIGN] * 8, [REJECTED, *[UNANSWERED] * 7]])
+def test_the_ninth_attempt_waits_until_the_first_is_15_minutes_old(
+    memory: Memory, kinds: list[str]
+) -> None:
+    for number, kind in enumerate(kinds):
+        assert memory.history.spent_budget(US) is None
+        memory.note(kind, client(str(number)))
+        memory.pass_time(10.0)
+    assert memory.history.spent_budget(US) == Budget(REJECTED in kinds, 820.0)
+    assert memory.history.spent_budget(client(endpoint="elsewhere")) is None
+    memory.pass_time(820.0)
+    assert len(memory.history.attempts_of(US)) == 7
+    for _ in range(30):
+        memory.note(UNANSWERED)
+    assert len(memory.history.attempts) == 24
+
+
+def failed_with(kind: str, times: int, left: float = 10.0) -> History:
+    records = (Record(kind, "why", "url", left=left, kept=40.0, process="b"),)
+    return History(records=records, attempts=(Attempt("url", False, 500.0),) * times)
+
+
+@pytest.mark.parametrize(
+    ("history", "ahead", "tries"),
+    [
+        (History(), False, (3, 2)),
+        (History(), True, (1, 2)),
+        (failed_with(UNAVAILABLE, 0), False, (3, 2)),
+        (failed_with(UNREACHABLE, 0, left=0.5), False, (1, 2)),
+        (failed_with(UNREACHABLE, 0, left=0.0), False, (3, 2)),
+        (failed_with(UNANSWERED, 1), False, (3, 1)),
+        (failed_with(UNANSWERED, 1, left=0.0), False, (3, 1)),
+        (failed_with(REJECTED, 6), False, (3, 2)),
+        (failed_with(REJECTED, 7), False, (3, 1)),
+        (failed_with(REJECTED, 9), False, (3, 1)),
+    ],
+)
+def test_how_often_a_login_tries(
+    history: History, ahead: bool, tries: tuple[int, int]
+) -> None:
+    assert history.tries(US, ahead=ahead) == tries
+    elsewhere = client(endpoint="elsewhere")
+    assert history.tries(elsewhere, ahead=ahead) == (1 if ahead else 3, 2)
+
+
+@pytest.mark.parametrize(
+    ("refill", "allowed", "after"),
+    [(0.0, True, 60.0), (120.0, True, 180.0), (120.1, False, 180.0)],
+)
+def test_three_logins_after_a_401_are_allowed_and_one_more_a_minute(
+    refill: float, allowed: bool, after: float
+) -> None:
+    history = History(refill=refill)
+    assert history.allows_login_after_401() is allowed
+    assert history.refill_after_login() == after
+
+
+def test_a_doubt_is_about_one_token_and_has_an_end() -> None:
+    token = Token("secret", 0, 9, 0)
+    doubt = History(doubted=token.fingerprint, doubted_for=0.5)
+    assert doubt.doubts(token) and not doubt.doubts(Token("other", 0, 9, 0))
+    assert not replace(doubt, doubted_for=0.0).doubts(token)
+
+
+# -- The stored form -------------------------------------------------------------------
+
+RECORDS = (
+    Record(UNREACHABLE, "why: not", "url", 3, 40.0, 110.0, True, "a-1", "", True),
+    Record(REJECTED, "", "url", 99, 0.0, 50.0, False, "", "ab" * 32, True),
+)
+ATTEMPTS = (Attempt("url", True, 900.0), Attempt("", False, 20.0))
+FULL = History("salt", RECORDS, ATTEMPTS, 180.0, "1a2b3c4d", 60.0, 700.0, 1.0)
+
+
+def test_a_history_survives_its_stored_form_and_ages_with_its_slot() -> None:
+    slot = FULL.slot()
+    assert slot and slot.left == 900.0 and failures.load(slot) == FULL
+    later = failures.load(Slot(slot.value, slot.left - 45.0))
+    assert [(one.left, one.kept) for one in later.records] == [(0.0, 65.0), (0.0, 5.0)]
+    assert later.attempts == (Attempt("url", True, 855.0),)
+    times = later.refill, later.doubted_for, later.hold, later.believed
+    assert times == (135.0, 15.0, 655.0, 0.0)
+    assert History(salt="salt", doubted="1a2b3c4d").slot() is None
+    for field in ("refill", "doubted_for", "hold", "believed"):
+        only = replace(History(), **{field: 1.0})
+        assert failures.load(only.slot()) == only
+
+
+def test_a_long_text_is_stored_shortened() -> None:
+    """A record that others could not read would not concern them."""
+    slot = replace(FULL, records=(replace(RECORDS[0], why="x" * 5000),)).slot()
+    assert failures.load(slot).records[0].why == "x" * 200
+
+
+def planted(left: float = 900.0, **fields: Any) -> History:
+    """Return what is loaded of a value that somebody has changed by hand."""
+    slot = FULL.slot()
+    assert slot
+    value = json.loads(slot.value) | fields
+    return failures.load(Slot(json.dumps(value).encode(), left))
+
+
+def with_record(**fields: Any) -> tuple[Record, ...]:
+    """Return what is loaded where the second record is changed by hand."""
+    slot = FULL.slot()
+    assert slot
+    first, second = json.loads(slot.value)["records"]
+    return planted(records=[first, second | fields]).records
+
+
+NO_WORDS = [None, 7, [], {}, True, "two\nlines", "umlaut-ä", "x" * 201]
+
+
+@pytest.mark.parametrize("record", [None, 7, "x", [], [1], {}, True])
+def test_a_record_without_sense_is_left_out(record: object) -> None:
+    assert planted(records=[record]) == replace(FULL, records=())
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("kind", [*NO_WORDS, "unknown"]),
+        ("step", [None, "2", 1.5, True, -1, 100, 10**30, [], {}]),
+        ("kept", [None, [], 900.0, 1e9, float("nan"), "x"]),
+    ],
+)
+def test_a_record_without_a_known_kind_step_or_end_is_left_out(
+    field: str, values: list[object]
+) -> None:
+    for value in values:
+        assert with_record(**{field: value}) == RECORDS[:1]
+
+
+@pytest.mark.parametrize("field", ["why", "endpoint", "process", "proof"])
+def test_a_text_without_sense_is_dropped(field: str) -> None:
+    texts = NO_WORDS if field == "why" else [*NO_WORDS, "two words", "x" * 129]
+    for value in texts:
+        assert with_record(**{field: value})[1] == replace(RECORDS[1], **{field: ""})
+    assert with_record(soft=1)[1].soft is False
+    assert with_record(why="x y" * 66)[1].why == "x y" * 66
+
+
+@pytest.mark.parametrize(
+    ("kind", "longest"),
+    [(UNREACHABLE, 240), (UNAVAILABLE, 900), (UNANSWERED, 240), (REJECTED, DAY)],
+)
+def test_a_record_that_applies_too_long_is_void(kind: str, longest: float) -> None:
+    """One that was planted, or is left from before the store's clock was set back."""
+
+    def load(left: float, kept: float) -> list[float]:
+        record = {"kind": kind, "step": 0, "left": end - left, "kept": end - kept}
+        records = planted(end, records=[record]).records
+        return [time for one in records for time in (one.left, one.kept)]
+
+    end, kept = 2 * DAY + 31.0, 2 * longest + 30.0
+    assert load(longest, kept) == [longest, kept]
+    assert load(longest + 1, kept + 1) == [longest + 1, kept + 1]  # clocks round
+    assert load(longest + 2, kept) == [0.0, kept]
+    assert load(longest, kept + 2) == load(longest, 0.0) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "longest"),
+    [
+        ("refill", 180),
+        ("hold", 900),
+        ("believed", 1),
+        ("doubted", 60),
+        ("attempts", 900),
+    ],
+)
+def test_a_time_that_is_too_long_is_void(field: str, longest: float) -> None:
+    def load(left: float) -> float:
+        shapes = {
+            "doubted": ["ab", 2e3 - left],
+            "attempts": [["url", True, 2e3 - left]],
+        }
+        history = planted(2e3, **{field: shapes.get(field, 2e3 - left)})
+        if field == "attempts":
+            return sum(one.left for one in history.attempts)
+        return float(getattr(history, {"doubted": "doubted_for"}.get(field, field)))
+
+    times = [load(left) for left in (longest, longest + 1, longest + 2, -1.0)]
+    assert times == [longest, longest + 1, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("field", "empty"),
+    [
+        ("records", {"records": ()}),
+        ("attempts", {"attempts": ()}),
+        ("refill", {"refill": 0.0}),
+        ("doubted", {"doubted": "", "doubted_for": 0.0}),
+        ("hold", {"hold": 0.0}),
+        ("salt", {"salt": ""}),
+    ],
+)
+def test_a_field_without_sense_is_as_good_as_missing(
+    field: str, empty: dict[str, Any]
+) -> None:
+    for junk in [None, -7, "x y", True, {}, [], [1], [[1, 2]], [["url", 1, "x"]]]:
+        assert planted(**{field: junk}) == replace(FULL, **empty)
+
+
+@pytest.mark.parametrize("value", [b"", b"?", b"[]", b"1", b"{}", b"{" * 5000, b"\xff"])
+def test_a_value_without_sense_is_an_empty_history(value: bytes) -> None:
+    assert failures.load(Slot(value, 20.0)) == failures.load(None) == History()
+
+
+def test_a_value_that_is_kept_too_long_is_an_empty_history() -> None:
+    assert planted(2 * DAY + 31.0).salt == "salt"
+    assert planted(2 * DAY + 32.0) == History()
+
+
+# -- Errors ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "words"),
+    [
+        (UNREACHABLE, errors.TokenEndpointUnavailable, ["TURVO_BASE_URL", "proxy"]),
+        (UNAVAILABLE, errors.TokenEndpointUnavailable, ["not available"]),
+        (UNANSWERED, errors.TokenEndpointUnavailable, ["no answer", "network"]),
+        (FOREIGN, errors.InvalidTokenResponse, ["TURVO_BASE_URL", "firewall"]),
+        (REJECTED, errors.CredentialsRejected, ["TURVO_PASSWORD", "Changed"]),
+    ],
+)
+def test_a_failure_becomes_the_error_that_says_what_to_do(
+    kind: str, error: type[Exception], words: list[str]
+) -> None:
+    record = Record(kind, "POST answered 503", "url", left=12.3)
+    raised = record.error()
+    assert type(raised) is error
+    for word in [*words, "in 12 s", "(POST answered 503)"]:
+        assert word in str(raised)
+    if error is errors.TokenEndpointUnavailable:
+        assert raised.retry_after == 12.3  # type: ignore[attr-defined]
+    recorded = str(replace(record, reported=True).error())
+    assert "(recorded as 'POST answered 503')" in recorded
+
+
+@pytest.mark.parametrize("rejected", [True, False])
+def test_a_spent_budget_becomes_the_error_that_names_the_way_out(
+    rejected: bool,
+) -> None:
+    raised = Budget(rejected, 61.0).error()
+    assert isinstance(raised, errors.CredentialsRejected) is rejected
+    assert getattr(raised, "retry_after", 61.0) == 61.0
+    for word in ("1 min 1 s", "turvo-session login --force", "turvo-session forget"):
+        assert word in " ".join(str(raised).split())
+
+
+@pytest.mark.parametrize(
+    ("left", "text"),
+    [
+        (0.4, "0 s"),
+        (59.4, "59 s"),
+        (59.5, "1 min 0 s"),
+        (3599.0, "59 min 59 s"),
+        (3600.0, "1 h 0 min"),
+        (DAY + 60, "24 h 1 min"),
+    ],
+)
+def test_a_pause_is_told_in_words(left: float, text: str) -> None:
+    assert f"allowed in {text}." in str(Record(FOREIGN, "", "url", left=left).error())

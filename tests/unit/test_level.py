@@ -1,0 +1,211 @@
+"""A level carries a rule out over one store, and tells whether the store works."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.support.clock import Clock
+from tests.support.sources import ALL, LEASE, OTHER, Shared
+from turvo_session import events
+from turvo_session import level as levels
+from turvo_session.failure import Client
+from turvo_session.level import Level, OutOfPatience
+from turvo_session.renewal import Ask, Lead, Stay, Wait, Write
+from turvo_session.store import Change, MemoryStore, Slot, Snapshot, StoreError
+
+ASK = Ask(b"0" * 16, Client("url", "process"), "salt")
+
+
+@pytest.fixture
+def shared(clock: Clock) -> Shared:
+    return Shared(clock)
+
+
+@pytest.fixture
+def told() -> list[events.Event]:
+    return []
+
+
+@pytest.fixture
+def level(shared: Shared, clock: Clock, told: list[events.Event]) -> Level:
+    return Level(
+        shared, lease_seconds=15.0, wait_limit=30.5, tell=told.append, clock=clock
+    )
+
+
+def look(_: Snapshot) -> str:
+    return "seen"
+
+
+def write(_: Snapshot) -> Write[str]:
+    return Write(Change(lease=Slot(OTHER, 5.0)), "written")
+
+
+def wait(seen: Snapshot) -> Wait | str:
+    return Wait(seen.lease.left) if seen.lease else "free"
+
+
+def wait_a_second(_: Snapshot) -> Wait:
+    return Wait(1.0)
+
+
+# -- The loop --------------------------------------------------------------------------
+
+
+def test_a_rule_is_asked_again_until_its_write_is_applied(
+    level: Level, shared: Shared
+) -> None:
+    shared.faster = [lambda: shared.put_token("another")] * 2
+    assert level.carry_out(write) == "written"
+    assert shared.calls == ["read", "swap"] * 3
+    assert shared.lease == Slot(OTHER, 5.0)
+
+
+def test_a_rule_is_asked_again_after_a_wait(
+    level: Level, shared: Shared, told: list[events.Event]
+) -> None:
+    shared.be_led()
+    assert level.carry_out(wait) == "free"
+    assert told == [events.Waited(LEASE)]
+
+
+def test_a_caller_waits_for_others_no_longer_than_its_limit(
+    level: Level, shared: Shared, clock: Clock
+) -> None:
+    shared.be_led()
+    shared.meanwhile = shared.be_led
+    with pytest.raises(OutOfPatience):
+        level.carry_out(wait)
+    assert clock() == 1030.5
+    assert level.attempt(wait, "default") == "default"
+
+
+def test_a_store_that_applies_no_write_is_given_up(
+    level: Level, shared: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert levels.MOST_STEPS == 100
+    monkeypatch.setattr(levels, "MOST_STEPS", 7)
+    shared.faster = [lambda: shared.put_token("another")] * 99
+    with pytest.raises(StoreError, match="no write was applied in 7 tries"):
+        level.carry_out(write)
+    assert shared.calls == ["read", "swap"] * 7
+    assert level.attempt(write, "default") == "default"
+
+
+# -- Trouble and recovery --------------------------------------------------------------
+
+# What is broken in each round, and the rule that is carried out; what is told of it.
+ROUNDS: dict[str, tuple[list[tuple[str, Any]], list[str]]] = {
+    "reads fail and work": ([("read", look), ("", look)], ["no read", "works"]),
+    "reads fail twice": ([("read", look), ("read", look)], ["no read"]),
+    "reads fail, work and fail": (
+        [("read", look), ("", look), ("read", look)],
+        ["no read", "works", "no read"],
+    ),
+    "writes fail, reads work": ([("swap", write), ("", look)], ["no swap"]),
+    "writes fail and work": (
+        [("swap", write), ("", look), ("", write), ("", write)],
+        ["no swap", "works"],
+    ),
+    "all fail, reads work": (
+        [("swap", write), ("read", look), ("", look), ("", look)],
+        ["no swap"],
+    ),
+    "all fail and work": (
+        [("swap", write), ("read", look), ("", write)],
+        ["no swap", "works"],
+    ),
+    "waits fail, reads work and fail": (
+        [("wait", wait_a_second), ("", look), ("read", look)],
+        ["no wait", "works", "no read"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("rounds", "expected"), ROUNDS.values(), ids=ROUNDS)
+def test_a_store_works_again_when_the_kind_of_call_that_failed_works(
+    level: Level,
+    shared: Shared,
+    told: list[events.Event],
+    rounds: list[tuple[str, Callable[[Snapshot], object]]],
+    expected: list[str],
+) -> None:
+    """A full server and a replica can be read all the time, but not written."""
+    for broken, rule in rounds:
+        shared.broken = {broken}
+        level.attempt(rule, None)
+    texts = [getattr(event, "why", "works") for event in told]
+    assert texts == expected
+    assert {event.store for event in told} == {"<Shared>"}  # type: ignore[union-attr]
+    assert level.errors == sum(broken != "" for broken, _ in rounds)
+
+
+def test_a_value_that_is_no_token_is_told_once_as_long_as_it_stays(
+    level: Level, shared: Shared, told: list[events.Event]
+) -> None:
+    for value in (*[b"rubbish"] * 3, b"other", b'{"access_token": "x"}', b"other"):
+        shared.put(token=Slot(value, 99.0))
+        level.carry_out(look)
+    assert told == [events.ValueUnusable("<Shared>")] * 3
+
+
+class WithBreaker(Shared):
+    """A store that stops asking a server in trouble until it is told to try again."""
+
+    def try_again(self) -> None:
+        self.broken = set()
+
+
+def test_looking_again_gets_past_an_open_breaker(clock: Clock) -> None:
+    store = WithBreaker(clock)
+    level = Level(store, lease_seconds=1, wait_limit=1, tell=print, clock=clock)
+    assert level.look_again(ASK) is None
+    store.put_token("theirs")
+    store.broken = ALL
+    found: Any = level.look_again(ASK)
+    assert found.token.access_token == "theirs"
+
+
+def test_a_store_need_have_neither_a_breaker_nor_patience(level: Level) -> None:
+    level.store = MemoryStore()
+    level.be_patient(3.0)
+    assert level.look_again(ASK) is None
+
+
+# -- A lease ---------------------------------------------------------------------------
+
+
+def test_an_interrupt_gives_the_lease_back(level: Level, shared: Shared) -> None:
+    with pytest.raises(KeyboardInterrupt), level.lease(ASK) as lease:
+        assert lease.enter(is_last=True) == Lead(3, 2)
+        assert shared.lease == Slot(ASK.owner, 15.0)
+        raise KeyboardInterrupt
+    assert shared.lease is None
+
+
+def test_an_interrupt_does_not_ask_the_store_for_a_lease_that_was_never_taken(
+    level: Level, shared: Shared
+) -> None:
+    """A store that hangs would delay it."""
+    shared.put_token("theirs")
+    with pytest.raises(KeyboardInterrupt), level.lease(ASK) as lease:
+        lease.enter(is_last=True)
+        shared.calls.clear()
+        raise KeyboardInterrupt
+    assert shared.calls == []
+
+
+def test_an_outcome_ends_the_lease_and_stands_where_it_cannot_be_written(
+    level: Level, shared: Shared
+) -> None:
+    with pytest.raises(KeyboardInterrupt), level.lease(ASK) as lease:
+        lease.enter(is_last=True)
+        assert lease.settle(Stay(), ASK) == Stay()
+        assert shared.lease is None
+        lease.enter(is_last=True)
+        shared.broken = ALL
+        assert lease.settle(Stay(), ASK) == Stay()
+        raise KeyboardInterrupt  # a lease that cannot be given back does not hide it

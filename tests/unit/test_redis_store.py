@@ -1,0 +1,334 @@
+"""What the store in Redis promises beside the contract: keys, mistakes, words."""
+
+from __future__ import annotations
+
+import gc
+import pickle
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis
+import redis.asyncio
+from cryptography.fernet import Fernet
+from redis.crc import key_slot
+from redis.sentinel import Sentinel
+
+from tests.support.threads import LONG, Call, until
+from turvo_session import Change, RedisStore, SettingsError, Slot
+from turvo_session.redis_client import BoundedSocket, client_from_url, share_client
+from turvo_session.redis_store import COMPANIONS, companion
+from turvo_session.redis_trouble import describe_error
+from turvo_session.secret import Secret
+
+KEY = "turvo:auth_token"
+PASSWORD = "redis-password-0001"
+TOKEN = Slot(b'{"access_token": "3b_-secret-of-a-token"}', LONG)
+
+
+def write(store: RedisStore, *slots: Slot | None) -> None:
+    assert store.swap(store.read(), Change(*slots, wake=True))
+
+
+# Keys
+
+
+@pytest.mark.parametrize(
+    ("key", "beside"),
+    [
+        ("turvo:auth_token:{0123}", "turvo:auth_token:{0123}:NAME"),
+        (KEY, "turvo:auth_token:NAME:{turvo:auth_token}"),
+        ("a{b", "{a{b}:NAME"),
+    ],
+)
+def test_all_keys_share_a_hash_slot_and_each_ends_with_its_value(
+    redis_client: redis.Redis, redis_url: str, key: str, beside: str
+) -> None:
+    store = RedisStore.from_url(redis_url, key)
+    for _ in range(3):
+        write(store, Slot(b"a", 43200.0), Slot(b"b", 15.05), Slot(b"c", 900.0))
+
+    keys = [key, *(beside.replace("NAME", name) for name in COMPANIONS)]
+
+    assert {one.decode() for one in redis_client.scan_iter()} == set(keys)
+    assert len({key_slot(one.encode()) for one in keys}) == 1
+    for one, life in zip(keys, (43200.0, 15.05, 900.0, 3600.0), strict=True):
+        assert life - 10 < redis_client.pttl(one) / 1000 <= life
+    assert redis_client.xlen(keys[3]) == 1
+
+
+def test_other_scripts_read_and_write_the_token_as_it_is(
+    redis_client: redis.Redis, redis_url: str
+) -> None:
+    store = RedisStore.from_url(redis_url, KEY)
+    write(store, TOKEN)
+    assert redis_client.get(KEY) == TOKEN.value
+
+    redis_client.set(KEY, '{"access_token": "theirs"}', ex=1000)
+
+    theirs = Slot(b'{"access_token": "theirs"}', pytest.approx(1000, abs=10))
+    assert store.read().token == theirs
+
+
+def test_only_the_token_is_sealed_and_opens_under_its_own_key_only(
+    redis_client: redis.Redis, redis_url: str
+) -> None:
+    old, new = (Fernet.generate_key().decode() for _ in range(2))
+
+    def opened(key: str, *keys: str) -> bytes:
+        seen = RedisStore.from_url(redis_url, key, encryption_keys=keys).read().token
+        assert seen is not None
+        return seen.value
+
+    write(RedisStore.from_url(redis_url, KEY, encryption_keys=[old]), TOKEN, TOKEN)
+    redis_client.set("other", redis_client.get(KEY) or b"", px=60_000)
+
+    assert redis_client.get(companion(KEY, "lease")) == TOKEN.value
+    assert b"secret" not in opened(KEY)
+    assert opened(KEY, old) == opened(KEY, new, old) == TOKEN.value
+    assert opened(KEY, new) == opened("other", old) == b"?"
+
+
+LAST_ID = f"{2**64 - 1}-{2**64 - 1}"
+DAMAGE: dict[str, Callable[[redis.Redis, str], object]] = {
+    "a list": lambda client, key: client.rpush(key, "x"),
+    "a stream": lambda client, key: client.xadd(key, {"x": "y"}),
+    "64 MB": lambda client, key: client.setrange(key, (64 << 20) - 1, "x"),
+    "binary": lambda client, key: client.set(key, bytes(range(256))),
+    "empty": lambda client, key: client.set(key, ""),
+    "last id": lambda client, key: client.xadd(key, {"w": ""}, LAST_ID),
+    "10 MB entry": lambda client, key: client.xadd(key, {"w": "x" * 10_000_000}),
+}
+
+
+@pytest.mark.parametrize("has_life", [True, False], ids=["with a life", "without"])
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("name", ["", *COMPANIONS], ids=["token", *COMPANIONS])
+def test_whatever_lies_at_a_key_is_read_and_replaced(
+    redis_client: redis.Redis, redis_url: str, name: str, damage: str, has_life: bool
+) -> None:
+    key = companion(KEY, name) if name else KEY
+    DAMAGE[damage](redis_client, key)
+    if has_life:
+        redis_client.expire(key, 100)
+    store = RedisStore.from_url(redis_url, KEY)
+
+    seen = store.read()
+    for slot in (seen.token, seen.lease, seen.failure):
+        assert slot is None or (slot.value == b"?" and has_life)
+    assert store.swap(seen, Change(lease=TOKEN))
+    seen = store.read()
+    assert seen.version.reveal().wake_id  # there is a stream to wait for again
+    waiter = Call(lambda: store.wait(seen, LONG))
+    write(store, TOKEN, None, None)
+
+    waiter.result()
+    assert store.read().token == Slot(TOKEN.value, pytest.approx(LONG, abs=30))
+    assert -1 not in {redis_client.ttl(one) for one in redis_client.scan_iter()}
+
+
+@pytest.mark.parametrize("entry", ["last id", "10 MB entry"])
+def test_a_waiter_looks_again_when_somebody_else_writes_to_the_stream(
+    redis_client: redis.Redis, redis_url: str, entry: str
+) -> None:
+    store = RedisStore.from_url(redis_url, KEY)
+    seen = store.read()
+    waiter = Call(lambda: store.wait(seen, LONG))
+    until(lambda: redis_client.info("clients")["blocked_clients"])
+
+    DAMAGE[entry](redis_client, companion(KEY, "wake"))
+
+    waiter.result()
+    Call(lambda: store.wait(store.read(), LONG)).result()  # it is not replaced yet
+
+
+# Mistakes
+
+URL = "must be a URL such as redis://"
+
+
+@pytest.mark.parametrize(
+    ("url", "complaint"),
+    [
+        ("localhost:6379", URL),
+        (f"http://:{PASSWORD}@localhost", URL),
+        (f"redis://:{PASSWORD}@localhost:port", URL),
+        (f"redis://:{PASSWORD}@[::1", URL),
+        (f"redis://:{PASSWORD}@localhost/turvo", URL),
+        (f"redis://:{PASSWORD}@localhost/0?socket_timeout=soon", URL),
+        (f"redis://:{PASSWORD}@localhost/0?timeout=3", "options those of redis-py"),
+        (f"rediss://:{PASSWORD}@localhost/0?ssl_cert_reqs={PASSWORD}", URL),
+        (f"redis://:{PASSWORD}@localhost/0\n", "must not hold a blank or a line end"),
+        (f"redis://:{PASSWORD} @localhost/0", "must not hold a blank"),
+        (f"redis://:{PASSWORD}@localhost".encode(), "must be a string"),
+    ],
+    ids=range(11),
+)
+def test_a_wrong_url_is_told_without_it(url: Any, complaint: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        RedisStore.from_url(url, KEY)
+
+    assert complaint in str(caught.value)
+    assert PASSWORD not in f"{caught.value!r} {caught.value.__context__!r}"
+
+
+@pytest.mark.parametrize(
+    ("client", "complaint"),
+    [
+        (f"redis://:{PASSWORD}@localhost", "RedisStore.from_url takes a URL"),
+        (redis.Redis, "not the class itself"),
+        (redis.asyncio.Redis(), "not one of redis.asyncio"),
+        (redis.Redis().pipeline(), "not a pipeline"),
+        (Sentinel([]), "sentinel.master_for"),
+    ],
+    ids=range(5),
+)
+def test_what_is_not_a_client_is_told_at_once(client: Any, complaint: str) -> None:
+    with pytest.raises(SettingsError, match=complaint) as caught:
+        RedisStore(client, KEY)
+
+    assert PASSWORD not in str(caught.value)
+
+
+def test_a_key_must_be_a_string() -> None:
+    with pytest.raises(SettingsError, match="must be a string"):
+        RedisStore(redis.Redis(), b"turvo")  # type: ignore[arg-type]
+
+
+# What shows
+
+
+def test_a_store_shows_only_its_key_and_does_not_pickle() -> None:
+    store = RedisStore.from_url(f"redis://:{PASSWORD}@127.0.0.1:1/0", "a\udcff")
+
+    assert repr(store) == str(store) == r"<RedisStore a\udcff>"
+    assert PASSWORD not in f"{vars(store)} {vars(vars(store)['_client'])}"
+    with pytest.raises(TypeError, match="make one in each process"):
+        pickle.dumps(store)
+
+
+def test_no_value_shows_where_the_arguments_of_commands_are_printed(
+    redis_url: str,
+) -> None:
+    printed: list[str] = []
+
+    class Traced(redis.Redis):
+        def execute_command(self, *args: Any, **options: Any) -> Any:
+            printed.append(" ".join(map(str, args)))
+            return super().execute_command(*args, **options)
+
+    with Traced.from_url(redis_url) as client:
+        for _ in range(2):
+            write(RedisStore(client, KEY), TOKEN)
+
+    assert len(printed) == 4 and "secret-of-a-token" not in " ".join(printed)
+
+
+@pytest.mark.parametrize(
+    ("client", "server"),
+    [
+        (f"redis://user:{PASSWORD}@redis.example:7000/3", "redis.example:7000"),
+        (f"rediss://:{PASSWORD}@redis.example", "redis.example:6379"),
+        (f"unix://:{PASSWORD}@/run/redis.sock", "/run/redis.sock"),
+        (Sentinel([("a", 1)]).master_for("one\n"), "the Sentinel service one"),
+    ],
+    ids=range(4),
+)
+def test_a_server_is_named_without_its_password(client: Any, server: str) -> None:
+    how = client_from_url if isinstance(client, str) else share_client
+
+    assert how(Secret(client)).server == server
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        ("BUSY Redis is busy running a script", "is busy with a script; end that"),
+        ("MISCONF Redis is configured to save", "cannot save its data and takes no"),
+        ("ERR odd\x1b[31m\n" + 300 * "x", 'refused EVAL: "ERR odd [31m xxx'),
+        ("ERR args '3b_-secret-of-a-token'", "its text repeats the command"),
+        (redis.exceptions.DataError("odd"), 'could not be asked EVAL: "odd"'),
+    ],
+    ids=range(5),
+)
+def test_a_reply_is_put_into_words_or_quoted_in_200_characters(
+    error: str | Exception, words: str
+) -> None:
+    if isinstance(error, str):
+        error = redis.ResponseError(error)
+
+    text = describe_error(error, "here", "EVAL", KEY, [memoryview(TOKEN.value), 1])
+
+    assert text.startswith("Redis at here ") and words in text
+    assert text.isprintable() and len(text) < 300 and "secret" not in text
+
+
+# Connections
+
+
+def test_a_store_made_from_a_url_closes_its_connections(
+    redis_client: redis.Redis, redis_url: str
+) -> None:
+    store = RedisStore.from_url(f"{redis_url}?client_name=of-the-store", KEY)
+    store.read()
+
+    def names() -> list[str]:
+        return [client["name"] for client in redis_client.client_list()]
+
+    assert "of-the-store" in names()
+    del store
+    gc.collect()
+    until(lambda: "of-the-store" not in names())
+
+
+def test_a_parser_that_reads_into_a_buffer_is_bounded_as_well() -> None:
+    """As that of hiredis does."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        bounded, buffer = BoundedSocket(ours), bytearray(8)
+        theirs.sendall(b"+OK\r\n")
+
+        assert bounded.recv_into(buffer) == 5
+        assert buffer.startswith(b"+OK\r\n")
+
+
+def test_a_connection_of_a_double_of_redis_is_used_as_it_is() -> None:
+    """As that of fakeredis, whose socket is a queue."""
+    greeted: list[object] = []
+
+    class Double:
+        _sock = "a queue"
+
+        def on_connect(self) -> None:
+            greeted.append(self._sock)
+
+    client = client_from_url(Secret("redis://localhost")).of_this_process()
+    client.connection_pool.connection_kwargs["redis_connect_func"](Double())
+
+    assert greeted == ["a queue"]
+
+
+def test_a_wait_outlasts_the_timeout_of_a_client_that_was_handed_in(
+    redis_url: str,
+) -> None:
+    with redis.Redis.from_url(redis_url, socket_timeout=0.3) as client:
+        store = RedisStore(client, KEY)
+        start = time.monotonic()
+
+        store.wait(store.read(), 1.0)
+
+        assert 0.99 < time.monotonic() - start < LONG / 2
+
+
+def test_a_client_with_one_connection_for_all_threads_looks_now_and_then(
+    redis_client: redis.Redis, redis_url: str
+) -> None:
+    redis_client.config_resetstat()
+    with redis.Redis.from_url(redis_url, single_connection_client=True) as client:
+        store = RedisStore(client, KEY)
+
+        store.wait(store.read(), 0.5)
+
+    assert 2 <= redis_client.info("commandstats")["cmdstat_xread"]["calls"] <= 7

@@ -1,0 +1,488 @@
+"""The rules of renewal as tables: each row follows from the essay in ``renewal``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from hashlib import sha256
+from typing import Any
+
+import pytest
+
+from turvo_session import failure as failures
+from turvo_session import renewal, tokens
+from turvo_session.failure import (
+    REJECTED,
+    UNANSWERED,
+    UNAVAILABLE,
+    UNREACHABLE,
+    Attempt,
+    Budget,
+    Client,
+    Failure,
+    History,
+    Record,
+)
+from turvo_session.login import Grant
+from turvo_session.renewal import (
+    RELEASE,
+    Adopt,
+    Ask,
+    Fail,
+    Got,
+    Lead,
+    Stay,
+    Wait,
+    Write,
+)
+from turvo_session.store import KEEP, Change, Slot, Snapshot
+from turvo_session.tokens import Token
+
+NOW = 1000.0
+US, THEM = "us", "them"
+ME, OTHER = b"0" * 16, b"f" * 16
+
+
+def prove(salt: str, user: str = US) -> str:
+    return sha256(f"{salt} {user}".encode()).hexdigest()
+
+
+def record(kind: str, left: float = 20.0, **more: Any) -> Record:
+    return Record(kind, kind, "url", left=left, kept=2 * left + 30.0, **more)
+
+
+def records(*records: Record) -> History:
+    return History(salt="salt", records=records)
+
+
+# The words of the tables below: what a store can hold ...
+FRESH = Token("fresh", NOW, 1000.0, 100.0)
+NEW = Token("new", NOW, 43000.0, 300.0)
+DUE = Token("due", NOW - 950.0, 1000.0, 100.0)
+EXPIRED = Token("expired", 0.0, NOW, 0.0)
+TOKENS: dict[str, Token | Slot] = {
+    "fresh": FRESH,
+    "new": NEW,
+    "due": DUE,
+    "due-too": Token("due-too", NOW - 940.0, 1000.0, 100.0),
+    "script's": Slot(b'{"access_token": "script"}', 301.0),
+    "script's due": Slot(b'{"access_token": "script"}', 299.0),
+    "rubbish": Slot(b"rubbish", 99.0),
+}
+LEASES = {
+    "led": Slot(OTHER, 12.0),
+    "mine": Slot(ME, 12.0),
+    "longest lease": Slot(OTHER, 180.0),
+    "too long lease": Slot(OTHER, 180.1),
+    "junk lease": Slot(b"me, the admin", 9.0),
+    "empty lease": Slot(b"", 9.0),
+}
+HISTORIES: dict[str, History | Slot] = {
+    "outage": records(record(UNAVAILABLE)),
+    "outage over": records(record(UNAVAILABLE, 0.0, step=3)),
+    "failed ahead": records(record(UNAVAILABLE, soft=True)),
+    "hung": records(record(UNANSWERED, 0.0)),
+    "believed": replace(records(record(UNAVAILABLE)), believed=0.5),
+    "rejected": records(record(REJECTED, 800.0, proof=prove("salt"))),
+    "they rejected": records(record(REJECTED, 800.0, proof=prove("salt", THEM))),
+    "they cut off": records(record(UNREACHABLE, process=THEM)),
+    "all cut off": records(record(UNREACHABLE)),
+    "spent": History(attempts=(Attempt("url", True, 500.0),) * 8),
+    "held": History(hold=7.0),
+    "doubt": History(doubted=tokens.fingerprint("fresh"), doubted_for=50.0),
+    "doubt new": History(doubted=tokens.fingerprint("new"), doubted_for=50.0),
+    "no allowance": History(refill=121.0),
+    "junk": Slot(b"rubbish", 99.0),
+}
+# ... and who can ask.
+ASKS: dict[str, dict[str, Any]] = {
+    "": {},
+    "beside due": {"spare": DUE},
+    "beside expired": {"spare": EXPIRED},
+    "not fresh, beside due": {"refused": FRESH, "spare": DUE},
+    "not fresh": {"refused": FRESH},
+    "not new": {"refused": NEW},
+    "not due": {"refused": DUE},
+    "fresh was refused": {"refused_before": (NEW, FRESH)},
+    "due was refused": {"refused_before": (DUE,)},
+    "not fresh, known good": {"refused": FRESH, "known_good": True},
+    "not fresh, no login": {"refused": FRESH, "may_login": False},
+    "forced": {"forced": True},
+    "forced over it": {"forced": True, "over_budget": True},
+}
+
+
+def holding(words: str, **more: Any) -> Snapshot:
+    """Return what a store holds at ``NOW``."""
+    found = {**dict.fromkeys(["token", "lease", "failure"]), **more}
+    for word in filter(None, words.split(", ")):
+        if word in TOKENS:
+            token = TOKENS[word]
+            if isinstance(token, Token):
+                token = Slot(tokens.dump(token, NOW), token.seconds_left(NOW))
+            found["token"] = token
+        elif word in LEASES:
+            found["lease"] = LEASES[word]
+        else:
+            history = HISTORIES[word]
+            found["failure"] = getattr(history, "slot", lambda: history)()  # noqa: B023
+    return Snapshot(NOW, found["token"], found["lease"], found["failure"], None)
+
+
+def asking(words: str = "") -> Ask:
+    return Ask(ME, Client("url", US, prove), "salt", **ASKS[words])
+
+
+def told(step: object) -> str:
+    """Return an answer of a rule in words; ``lead 3/2``: three tries, two may count."""
+    match step:
+        case Adopt(token, hold, doubted):
+            text = f"adopt {token.access_token}"
+            text += f" for {hold:g} s" if hold else ""
+            return text + ", in doubt" if doubted else text
+        case Got(token):
+            return f"got {token.access_token}"
+        case Lead(tries, may_count, spare):
+            text = f"lead {tries}/{may_count}"
+            return f"{text} beside {spare.access_token}" if spare else text
+        case Wait(seconds):
+            return f"wait {seconds:g} s"
+        case Fail(Budget(rejected, left)):
+            return f"spent {left:g} s" + ", rejected" * rejected
+        case Fail(Record() as noted):
+            return f"{noted.kind} {noted.left:g} s"
+    return type(step).__name__.lower()
+
+
+def rows_of(table: str) -> list[list[str]]:
+    lines = [line for line in table.strip().splitlines() if not line.startswith("#")]
+    return [[cell.strip() for cell in line.split("|")] for line in lines]
+
+
+DECISIONS = """
+# the store holds      | who asks              | at the last level      | above it
+                       |                       | lead 3/2               |
+fresh                  |                       | adopt fresh            |
+fresh, led             |                       | adopt fresh            |
+fresh, outage          |                       | adopt fresh            |
+fresh, doubt           |                       | adopt fresh, in doubt  |
+# A due token is renewed by one caller, with one try; the others go on with it.
+due                    |                       | lead 1/2 beside due    |
+due, mine              |                       | lead 1/2 beside due    |
+due, junk lease        |                       | lead 1/2 beside due    |
+due, led               |                       | adopt due for 12 s     |
+due, led, held         |                       | adopt due for 12 s     |
+due, led, failed ahead |                       | adopt due for 20 s     |
+due, held              |                       | adopt due for 7 s      |
+due, failed ahead      |                       | adopt due for 20 s     |
+due, outage            |                       | adopt due for 20 s     |
+due, outage over       |                       | lead 1/2 beside due    |
+due, rejected          |                       | adopt due for 800 s    |
+due, they rejected     |                       | lead 1/2 beside due    |
+due, spent             |                       | adopt due for 50 s     |
+# Without a token one caller leads, and the others wait.
+led                    |                       | wait 12 s              |
+mine                   |                       | lead 3/2               |
+longest lease          |                       | wait 180 s             |
+too long lease         |                       | lead 3/2               |
+junk lease             |                       | lead 3/2               |
+empty lease            |                       | lead 3/2               |
+rubbish                |                       | lead 3/2               |
+rubbish, led           |                       | wait 12 s              |
+script's               |                       | adopt script           |
+script's due           |                       | lead 1/2 beside script |
+                       | beside due            | lead 1/2 beside due    | lead 3/2
+led                    | beside due            | adopt due for 12 s     |
+longest lease          | beside expired        | wait 180 s             |
+# A refused token is replaced by any other.
+fresh                  | not fresh             | lead 3/2               |
+fresh, led             | not fresh             | wait 12 s              |
+fresh                  | not new               | adopt fresh            |
+                       | not fresh             | lead 3/2               |
+due                    | not fresh             | lead 1/2 beside due    |
+due, failed ahead      | not due               | lead 3/2               |
+fresh                  | fresh was refused     | lead 3/2               |
+fresh, led             | fresh was refused     | wait 12 s              |
+# A failed login decides at the last level; the level above may be out of date.
+outage                 |                       | unavailable 20 s       | lead 3/2
+outage, led            |                       | unavailable 20 s       | wait 12 s
+fresh, outage          | not fresh             | unavailable 20 s       | lead 3/2
+believed               |                       | unavailable 20 s       |
+outage over            |                       | lead 3/2               |
+outage over, led       |                       | wait 12 s              |
+failed ahead           |                       | lead 3/2               |
+hung                   |                       | lead 3/1               |
+they cut off           |                       | lead 1/2               |
+all cut off            |                       | unreachable 20 s       | lead 1/2
+rejected               |                       | rejected 800 s         | lead 3/2
+they rejected          |                       | lead 3/2               |
+they rejected, led     |                       | wait 12 s              |
+spent                  |                       | spent 500 s, rejected  | lead 3/1
+junk                   |                       | lead 3/2               |
+# A 401 that no token cures causes no login each time.
+fresh, doubt           | not fresh             | stay                   | lead 3/2
+fresh, led, doubt      | not fresh             | wait 12 s              |
+doubt                  | not fresh             | stay                   | lead 3/2
+doubt                  | not fresh, beside due | stay                   | lead 3/2
+doubt                  |                       | lead 3/2               |
+fresh, doubt           | not fresh, known good | lead 3/2               |
+new, doubt             | not new               | lead 3/2               |
+fresh, no allowance    | not fresh, known good | stay                   | lead 3/2
+no allowance           |                       | lead 3/2               |
+fresh                  | not fresh, no login   | stay                   | lead 3/2
+new                    | not fresh, no login   | adopt new              |
+# An operator's login is made whatever is remembered, the budget aside.
+fresh                  | forced                | lead 3/2               |
+fresh, led             | forced                | wait 12 s              |
+fresh, rejected        | forced                | lead 3/2               |
+fresh, spent           | forced                | spent 500 s, rejected  | lead 3/1
+fresh, spent           | forced over it        | lead 3/1               |
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "who", "at_last", "above"), rows_of(DECISIONS), ids=lambda cell: cell
+)
+def test_what_a_caller_does(words: str, who: str, at_last: str, above: str) -> None:
+    seen, ask = holding(words), asking(who)
+    assert told(renewal.decide(seen, ask, is_last=True)) == at_last
+    assert told(renewal.decide(seen, ask, is_last=False)) == (above or at_last)
+
+
+def test_a_leader_takes_the_lease_and_another_caller_writes_nothing() -> None:
+    step = renewal.enter(holding(""), asking(), lease=15.0, is_last=True)
+    assert step == Write(Change(lease=Slot(ME, 15.0)), Lead(3, 2))
+    step = renewal.enter(holding("led"), asking(), lease=15.0, is_last=True)
+    assert step == Wait(12.0)
+
+
+OUTCOMES: dict[str, Any] = {
+    "got": Got(NEW),
+    "got fresh": Got(FRESH),
+    "got expired": Got(EXPIRED),
+    "adopt": Adopt(NEW),
+    "adopt due": Adopt(DUE, 5.0),
+    "failed": Failure(UNAVAILABLE, "POST answered 503"),
+    "known": Fail(record(UNAVAILABLE)),
+    "spent": Fail(Budget(True, 60.0)),
+    "stay": Stay(),
+}
+SETTLEMENTS = """
+# the store holds   | who asks        | came of it  | writes  | what holds then
+# A leader that holds its lease writes what it brings.
+mine                |                 | got         | put     | got new
+due, mine           | beside due      | got         | put     | got new
+fresh, mine         | not fresh       | got         | put     | got new
+fresh, mine         | not fresh       | got fresh   | put     | got fresh
+fresh, mine         |                 | got         | put     | got new
+mine, they rejected |                 | got         | put     | got new
+mine                |                 | got expired | release | got expired
+mine                |                 | adopt       | put     | adopt new
+due, mine           | beside due      | adopt due   | put     | adopt due for 5 s
+mine                |                 | failed      | note    | unavailable 5 s
+due, mine           | beside due      | failed      | note    | unavailable 30 s
+fresh, mine         | forced          | failed      | note    | unavailable 5 s
+mine                |                 | known       | note    | unavailable 20 s
+mine                |                 | spent       | release | spent 60 s, rejected
+fresh, mine         | not fresh       | stay        | release | stay
+# A script without leases has put a token meanwhile.
+fresh, mine         |                 | failed      | note    | adopt fresh
+fresh, mine         | not new         | stay        | release | adopt fresh
+# Suspended past the lease, and nobody came: as if in time.
+                    |                 | got         | put     | got new
+                    |                 | failed      | note    | unavailable 5 s
+due                 | beside due      | got         | put     | got new
+due                 | not due         | got         | put     | got new
+due                 | due was refused | got         | put     | got new
+due                 | beside due      | failed      | note    | unavailable 30 s
+fresh               | not fresh       | stay        |         | stay
+# Somebody was faster: the newer token stands, even one that is due by now.
+fresh               |                 | got         |         | adopt fresh
+fresh, led          |                 | got         |         | adopt fresh
+due-too             | beside due      | got         |         | adopt due-too
+fresh, doubt        |                 | got         |         | adopt fresh, in doubt
+fresh, led          |                 | failed      |         | adopt fresh
+fresh               | not new         | stay        |         | adopt fresh
+fresh               | forced          | got         |         | adopt fresh
+fresh               | forced          | failed      | note    | unavailable 5 s
+# Another caller leads: its lease is left alone.
+led                 |                 | got         |         | got new
+due, led            | beside due      | got         |         | got new
+led                 |                 | failed      |         | wait 12 s
+due, led            | beside due      | failed      |         | adopt due for 12 s
+led                 | beside due      | failed      |         | adopt due for 12 s
+led, outage         |                 | failed      |         | unavailable 20 s
+led, outage         |                 | known       |         | unavailable 20 s
+# The reply to the put was lost: the token is there, and came of this login.
+new                 |                 | got         |         | got new
+new, led, doubt new | not fresh       | got         |         | got new
+new                 |                 | adopt       |         | adopt new
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "who", "came", "writes", "result"),
+    rows_of(SETTLEMENTS),
+    ids=lambda cell: cell,
+)
+def test_what_a_leader_does_with_the_outcome(
+    words: str, who: str, came: str, writes: str, result: str
+) -> None:
+    step = renewal.settle(holding(words), asking(who), OUTCOMES[came])
+    if not writes:
+        assert told(step) == result
+        return
+    assert isinstance(step, Write) and told(step.result) == result
+    change = step.change
+    kind = "put" if change.token is not KEEP else "note"
+    assert writes == (kind if change.failure is not KEEP else "release")
+    assert (change.lease, change.wake) == (None, True)
+
+
+def noted(words: str, who: str, outcome: Any) -> History:
+    """Return what is remembered after a leader has settled."""
+    step = renewal.settle(holding(words), asking(who), outcome)
+    assert isinstance(step, Write)
+    return failures.load(step.change.failure)
+
+
+@pytest.mark.parametrize(
+    ("words", "who", "left"),
+    [
+        ("mine", "", 900.0),
+        ("due, mine", "beside due", 30.0),
+        ("mine", "not fresh", 60.0),
+        ("new, mine", "", 60.0),
+        ("fresh, mine", "fresh was refused", 900.0),
+    ],
+)
+def test_a_rejection_counts_less_beside_a_token_that_was_good(
+    words: str, who: str, left: float
+) -> None:
+    [rejection] = noted(words, who, Failure(REJECTED, "no")).records
+    assert (rejection.left, rejection.proof) == (left, prove("salt"))
+
+
+def test_a_failure_is_added_to_what_is_remembered() -> None:
+    history = noted("mine, they cut off", "", Failure(UNANSWERED, "no", attempts=2))
+    assert [one.kind for one in history.records] == [UNREACHABLE, UNANSWERED]
+    assert history.attempts == (Attempt("url", False, 900.0),) * 2
+
+
+@pytest.mark.parametrize(("left", "believed"), [(200.0, 1.0), (0.5, 0.5)])
+def test_a_failure_known_below_is_believed_for_a_second(
+    left: float, believed: float
+) -> None:
+    """It may be cleared there meanwhile. What is told of it is its whole rest."""
+    copy = noted("mine", "", Fail(record(UNANSWERED, left)))
+    assert (copy.believed, copy.records[0].left) == (believed, left)
+
+
+@pytest.mark.parametrize("words", ["mine", "mine, they rejected"])
+def test_a_copied_rejection_is_recognized_by_the_credentials(words: str) -> None:
+    """Each store has a salt of its own."""
+    copy = noted(words, "", Fail(record(REJECTED, 900.0, proof=prove("another salt"))))
+    above = holding("", failure=copy.slot())
+    assert told(renewal.decide(above, asking(), is_last=False)) == "rejected 900 s"
+
+
+IN_DOUBT = History(doubted=tokens.fingerprint("new"), doubted_for=60.0)
+
+
+@pytest.mark.parametrize(
+    ("who", "outcome", "before", "after"),
+    [
+        ("", Got, "outage", History()),
+        ("beside due", Got, "spent", History()),
+        ("beside due", Got, "no allowance", History(refill=121.0)),
+        ("not fresh", Got, "outage", replace(IN_DOUBT, refill=60.0)),
+        ("not fresh", Got, "no allowance", replace(IN_DOUBT, refill=180.0)),
+        ("not fresh", Adopt, "no allowance", History(refill=121.0)),
+        ("", lambda token: Adopt(token, 0.0, True), "doubt", IN_DOUBT),
+        ("", lambda token: Adopt(token, 7.0), "outage", History(hold=7.0)),
+        ("", lambda token: Adopt(token, 5000.0), "outage", History(hold=900.0)),
+    ],
+)
+def test_a_put_ends_lease_and_failures_and_keeps_the_allowance(
+    who: str, outcome: Any, before: str, after: History
+) -> None:
+    seen = holding(f"mine, {before}")
+    seen.at = NOW + 10.0
+    step = renewal.settle(seen, asking(who), outcome(NEW))
+    assert isinstance(step, Write) and step.change.token
+    value, left = step.change.token.value, step.change.token.left
+    assert tokens.load(value, left, seen.at) == Token("new", seen.at, 42990.0, 300.0)
+    assert set(json.loads(value)) == {"access_token", "expires_at", "buffer"}
+    history = failures.load(step.change.failure)
+    assert (
+        replace(history, doubted=history.doubted * (history.doubted_for > 0)) == after
+    )
+
+
+@pytest.mark.parametrize(
+    ("secret", "expires_in", "took", "start", "life", "buffer"),
+    [
+        ("new", 43198.0, 0.5, NOW, 43198.0, 300.0),
+        ("new", 3000.0, 0.5, NOW, 3000.0, 300.0),
+        ("new", 2000.0, 0.5, NOW, 2000.0, 200.0),
+        ("new", 1.0, 0.5, NOW, 1.5, 0.15),  # a token serves for a second at least
+        ("new", 0.0, 12.0, NOW, 13.0, 1.3),
+        # Turvo tells the rest of a known token's life in whole seconds.
+        ("due", 299.0, 0.5, NOW + 0.5, 300.0, 0.0),
+        ("due", 0.0, 0.5, NOW + 0.5, 1.0, 0.0),
+    ],
+)
+def test_the_life_of_a_token_counts_from_before_the_request(
+    secret: str,
+    expires_in: float,
+    took: float,
+    start: float,
+    life: float,
+    buffer: float,
+) -> None:
+    grant = Grant(secret, expires_in, NOW, NOW + took)
+    token = renewal.granted(grant, [FRESH, DUE], 300.0)
+    assert token == Token(secret, start, life, pytest.approx(buffer))
+
+
+@pytest.mark.parametrize("words", ["mine", "led", "", "junk lease"])
+def test_only_its_owner_extends_a_lease_or_gives_it_back(words: str) -> None:
+    extended = renewal.extend(holding(words), asking(), 15.0)
+    released = renewal.release(holding(words), asking())
+    if words == "mine":
+        assert extended == Write(Change(lease=Slot(ME, 15.0)), None)
+        assert released == Write(Change(lease=None, wake=True), None)
+    else:
+        assert extended is released is None
+    assert Change(lease=None, wake=True) == RELEASE
+
+
+def test_the_doubt_about_a_token_is_cleared_and_the_rest_is_kept() -> None:
+    history = replace(records(record(UNAVAILABLE)), refill=70.0)
+    doubt = {"doubted": tokens.fingerprint("fresh"), "doubted_for": 50.0}
+    seen = holding("led", failure=replace(history, **doubt).slot())
+    proved = [
+        renewal.prove(one, FRESH) for one in (seen, holding("doubt"), holding(""))
+    ]
+    kept = [Change(failure=history.slot()), Change(failure=None)]
+    assert [step and step.change for step in proved] == [*kept, None]
+    assert renewal.prove(holding("doubt"), NEW) is None
+
+
+@pytest.mark.parametrize(
+    ("words", "token", "change"),
+    [
+        ("fresh", FRESH, Change(token=None, failure=None)),
+        ("fresh, led, outage", FRESH, Change(token=None, failure=None)),
+        ("new, outage", FRESH, Change(failure=None)),
+        ("new, outage", None, Change(failure=None)),
+        ("new", FRESH, None),
+        ("", FRESH, None),
+        ("rubbish", FRESH, None),
+    ],
+)
+def test_only_the_token_that_is_meant_is_forgotten_and_every_failure(
+    words: str, token: Any, change: Change | None
+) -> None:
+    step = renewal.forget(holding(words), token)
+    assert (step and step.change) == change

@@ -1,0 +1,351 @@
+"""Settings: what they may be, where they come from, and what is said of the rest."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from cryptography.fernet import Fernet
+
+from turvo_session import MemoryStore, RedisStore, SettingsError
+from turvo_session.settings import ALL_VARIABLES, FILE_VARIABLES, Settings, read
+
+DEFAULT = "https://publicapi.turvo.com/v1"
+ENVIRON = {
+    "TURVO_API_KEY": "key-0001",
+    "TURVO_USERNAME": "dispatcher@broker.example",
+    "TURVO_PASSWORD": "correct horse",
+}
+GOOD: dict[str, Any] = {
+    **{name[6:].lower(): value for name, value in ENVIRON.items()},
+    "base_url": DEFAULT,
+}
+REDIS = {"REDIS_URL": "redis://127.0.0.1:1/0"}
+FERNET_KEY = Fernet.generate_key().decode()
+NO_FILE = "/nowhere/at-all"
+BEFORE = "must not begin with a blank or a line end"
+AFTER = "must not end with a blank or a line end"
+
+
+def complaint(settings: Settings) -> str:
+    """Return what ``check()`` says, which must have no cause that shows more."""
+    with pytest.raises(SettingsError) as caught:
+        settings.check()
+    assert (caught.value.__cause__, caught.value.__context__) == (None, None)
+    return str(caught.value)
+
+
+# Arguments
+
+
+@pytest.mark.parametrize(
+    ("given", "normal"),
+    [
+        (DEFAULT, DEFAULT),
+        (f"{DEFAULT}/", DEFAULT),
+        ("HTTPS://PublicAPI.Turvo.com:443", DEFAULT),
+        ("https://publicapi.turvo.com:8443/v2", "https://publicapi.turvo.com:8443/v2"),
+        ("https://publicapi.turvo.com/V1/", "https://publicapi.turvo.com/V1"),
+        ("https://gateway.example/turvo/", "https://gateway.example/turvo/v1"),
+        ("https://gateway.example/v2/turvo/v1", "https://gateway.example/v2/turvo/v1"),
+        ("https://b\xfccher.example", "https://xn--bcher-kva.example/v1"),
+        ("https://[2001:db8::1]/v1", "https://[2001:db8::1]/v1"),
+        ("http://127.0.0.1:80/v1", "http://127.0.0.1/v1"),
+        ("http://localhost:443", "http://localhost:443/v1"),
+        ("http://[::1]:8080/v1/", "http://[::1]:8080/v1"),
+    ],
+)
+def test_the_spelling_of_the_base_url_makes_no_difference(
+    given: str, normal: str
+) -> None:
+    settings = Settings(**{**GOOD, "base_url": given})
+    settings.check()
+
+    assert settings.normal_base_url == normal
+    assert settings.token_key == Settings(**{**GOOD, "base_url": normal}).token_key
+
+
+NO_URLS = [
+    *("publicapi.turvo.com", "//publicapi.turvo.com", "https://", "https:///v1"),
+    *("nonsense", "ftp://x/v1", "https://user:pass-word@publicapi.turvo.com/v1"),
+    *("https://x/v1?key=pass-word", "https://x/v1#pass-word", "https://x\\y"),
+    *("https://x@", "https://x y/v1", "https://*.x/v1", "https://x:99999"),
+    *("https://x:port", "https://[::1", "https://\udcff/v1"),
+]
+PLAIN_HTTP = ["publicapi.turvo.com", "10.0.0.1", "[::]", "localhost.evil.test", "127.1"]
+ENDPOINTS = [
+    *(f"{DEFAULT}/oauth/token", "https://publicapi.turvo.com/OAuth/token/"),
+    *(f"{DEFAULT}/shipments/9", "https://publicapi.turvo.com/shipments"),
+    *("http://127.0.0.1:8080/v1/shipments", "https://gateway.example/orders/list"),
+]
+TEXTS = ["base_url", "api_key", "username", "password", "client_id", "client_secret"]
+PAIR = "must be a pair of seconds, to connect and to read"
+WRONG: list[tuple[str, list[Any], str]] = [
+    ("base_url", NO_URLS, "must be an https URL such as"),
+    ("base_url", [f"http://{h}/v1" for h in PLAIN_HTTP], "must start with https, or"),
+    ("base_url", ENDPOINTS, "must not be the URL of an endpoint, but the part"),
+    ("api_key", ["k 1", "k\r\nX: y", "k\xe9", "k\0", "k" * 8193], "must be visible A"),
+    ("expiry_buffer", [-1, float("nan"), 10**400, "300", True], "must be a number of"),
+    ("token_timeout", [5, [1, 2], (1,), (0, 1), (1, None), (1, "1")], PAIR),
+    ("store", ["redis://h", redis.Redis(port=1), MemoryStore], "must be a TokenStore"),
+    ("on_event", ["print", 5], "must be a callable"),
+    ("verify", [None, 0, "", NO_FILE], "must be True, False, or the path (a string)"),
+    ("cert", ["", NO_FILE, (NO_FILE, __file__), (__file__,), 5], "must be the path (a"),
+    ("proxies", ["http://proxy", {"https": 1}, [1]], "must be a mapping such as"),
+    *((name, ["", None], "is not set") for name in TEXTS),
+    *((name, [0, b"pass-word"], "must be a string") for name in TEXTS),
+    # Mistakes of `echo` and the clipboard, which Turvo would take for wrong passwords.
+    *((name, [" pass-word"], BEFORE) for name in TEXTS),
+    *((name, ["pass-word\r\n", "pass-word\xa0"], AFTER) for name in TEXTS),
+]
+
+
+@pytest.mark.parametrize(("name", "values", "said"), WRONG, ids=range(len(WRONG)))
+def test_a_wrong_argument_is_named_and_not_repeated(
+    name: str, values: list[Any], said: str
+) -> None:
+    for value in values:
+        text = complaint(Settings(**{**GOOD, name: value}))
+        assert text.startswith(f"{name} {said}"), value
+        assert "pass-word" not in text
+
+
+def test_settings_give_what_was_set_and_the_defaults_of_the_rest() -> None:
+    tls = {"verify": __file__, "cert": (__file__, __file__), "proxies": {"https": "x"}}
+    store = MemoryStore()
+    given = {"token_timeout": (1, 2), "expiry_buffer": 60, "store": store, **tls}
+    given |= {"on_event": print, "password": lambda: "correct horse", **GOOD, **given}
+    rest: dict[str, Any] = {"verify": True, "cert": None, "proxies": {}}
+    for settings, expected in (
+        (Settings(**given), ((1.0, 2.0), 60.0, store, print, tls)),
+        (Settings(**GOOD), ((3.05, 10.0), 300.0, None, None, rest)),
+    ):
+        settings.check()
+        options = (settings.timeouts, settings.expiry_buffer, settings.store)
+        found = (*options, settings.on_event, settings.tls.for_request())
+        assert found == expected
+        credentials = settings.credentials
+        names = ("api_key", "username", "client_id", "client_secret")
+        values = [getattr(credentials, name).reveal() for name in names]
+        assert values == [GOOD["api_key"], GOOD["username"], "publicapi", "secret"]
+        assert credentials.current_password().reveal() == "correct horse"
+    assert Settings(**given).arguments() == given
+
+
+def test_each_tenant_user_and_base_url_has_a_key_of_its_own() -> None:
+    """One user can have two tenants, told apart by the API key alone."""
+    others = [
+        {},
+        {"username": "another"},
+        {"base_url": "https://my-sandbox-publicapi.turvo.com/v1"},
+        {"client_id": "another"},
+        {"api_key": "key-0002"},
+        {"client_id": f"publicapi\n{GOOD['username']}", "username": ""},
+    ]
+    keys = {Settings(**{**GOOD, **other}).token_key for other in others}
+
+    assert len(keys) == 6
+    assert all(key.startswith("turvo:auth_token:{") and len(key) == 31 for key in keys)
+    assert Settings(**{**GOOD, "password": "new"}).token_key in keys
+    # The environment holds bytes that are not UTF-8 as surrogates.
+    assert Settings(**{**GOOD, "username": "j\udcf6rg"}).token_key
+
+
+@pytest.mark.parametrize("settings", [Settings(**GOOD), read(ENVIRON, {})], ids="ab")
+def test_settings_show_nothing_and_cannot_be_pickled(settings: Settings) -> None:
+    assert "key-0001" not in f"{settings!r}{settings}{vars(settings)}"
+    with pytest.raises(TypeError):
+        pickle.dumps(settings)
+
+
+# The environment
+
+
+def test_three_variables_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an ``environ``, those of the process at the time of the call."""
+    settings = read(ENVIRON, {})
+    settings.check()
+    assert (settings.normal_base_url, settings.store) == (DEFAULT, None)
+
+    for name, value in ENVIRON.items():
+        monkeypatch.setenv(name, value)
+    read(None, {}).check()
+    monkeypatch.delenv("TURVO_PASSWORD")
+    assert complaint(read(None, {})) == "TURVO_PASSWORD is not set"
+
+
+def test_every_mistake_is_reported_at_once_by_name_and_never_with_a_value() -> None:
+    mistakes: dict[str, Any] = {
+        "TURVO_BASE_URL": "http://elsewhere.example/secret-1",
+        "TURVO_API_KEY": "secret 2",
+        "TURVO_USERNAME": "",
+        "TURVO_CLIENT_ID": "",  # as good as not set, and it has a default
+        "TURVO_CLIENT_SECRET": 5,
+        "REDIS_URL": "http://:secret-3@x",
+        "TURVO_TOKEN_KEY": "secret-5 ",
+        "TURVO_TOKEN_ENCRYPTION_KEYS": "secret-4",
+    }
+    text = complaint(read(mistakes, {"expiry_buffer": -1, "usrname": "secret-6"}))
+
+    named = {*mistakes, "TURVO_PASSWORD", "expiry_buffer", "usrname"}
+    assert {name for name in named if name not in text} == {"TURVO_CLIENT_ID"}
+    assert "secret-" not in text
+    assert "elsewhere" not in text
+
+
+@pytest.mark.parametrize("variable", ALL_VARIABLES)
+def test_a_blank_at_either_end_of_any_variable_is_named(variable: str) -> None:
+    environ: dict[str, Any] = {**ENVIRON, **REDIS}
+    environ.pop(variable.removesuffix("_FILE"), None)
+    for value, said in ((" x", BEFORE), ("x\n", AFTER), (5, "must be a string")):
+        text = complaint(read({**environ, variable: value}, {}))
+        assert f"{variable} {said}" in text
+
+
+def test_an_override_takes_the_place_of_its_variable() -> None:
+    read({"TURVO_BASE_URL": "nonsense", "TURVO_API_KEY_FILE": NO_FILE}, GOOD).check()
+    assert complaint(read(ENVIRON, {"username": ""})) == "username is not set"
+    store = MemoryStore()
+    settings = read({**ENVIRON, "REDIS_URL": "http://x"}, {"store": store})
+    settings.check()
+    assert settings.store is store
+
+
+@pytest.mark.parametrize(
+    ("option", "hint"),
+    [
+        ("usrname", "'usrname' (did you mean 'username'?)"),
+        ("TURVO_PASSWORD", "'TURVO_PASSWORD' (did you mean 'password'?)"),
+        ("timeout", "'timeout' (did you mean 'token_timeout'?)"),
+        ("redis_url", "'redis_url' (set it in the environment, or give store="),
+        ("zzz", "there is no option 'zzz'"),
+    ],
+)
+def test_an_option_that_does_not_exist_is_named_with_the_nearest(
+    option: str, hint: str
+) -> None:
+    assert hint in complaint(read(ENVIRON, {option: "pass-word"}))
+
+
+@pytest.mark.parametrize("environ", [".env", ["TURVO_API_KEY=pass-word"], 5])
+def test_an_environ_that_is_not_a_mapping_is_explained(environ: Any) -> None:
+    text = complaint(read(environ, {}))
+    assert text.startswith("environ must be a mapping such as os.environ, not a ")
+    assert text.endswith("dotenv_values() of the package python-dotenv")
+    assert "pass-word" not in text
+
+
+# Files
+
+
+@pytest.mark.parametrize("variable", FILE_VARIABLES)
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\n", "is empty"),
+        (b"pass-word\n\n", AFTER),
+        (b" pass-word", BEFORE),
+        (b"\xffpass-word", "must be UTF-8 text"),
+        (b"x" * 65537, "is larger than 64 KB"),
+        ("no file", "cannot be read: No such file or directory"),
+        ("", "cannot be read: Is a directory"),
+        ("\0", "cannot be read: not a path"),
+    ],
+    ids=range(8),
+)
+def test_a_file_without_a_setting_in_it_is_named(
+    tmp_path: Path, variable: str, content: bytes | str, said: str
+) -> None:
+    path = tmp_path / "pass-word"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        path = tmp_path / content
+    environ = {name: value for name, value in ENVIRON.items() if name != variable}
+
+    text = complaint(read({**environ, f"{variable}_FILE": str(path)}, {}))
+
+    assert f"{variable}_FILE {said}" in text
+    assert f"{variable} is not set" not in text
+    assert "pass-word" not in text
+
+
+def in_file(path: Path, content: str) -> str:
+    path.write_text(content)
+    return str(path)
+
+
+def test_secrets_can_be_in_files_without_their_last_line_end(tmp_path: Path) -> None:
+    """The file of the password is read at every login."""
+    password = tmp_path / "password"
+    files = {
+        "TURVO_API_KEY_FILE": in_file(tmp_path / "key", "key-0001\n"),
+        "TURVO_PASSWORD_FILE": in_file(password, "correct horse\r\n"),
+        "TURVO_CLIENT_SECRET_FILE": in_file(tmp_path / "secret", "\ufeffshh"),
+        "REDIS_URL_FILE": in_file(tmp_path / "url", "redis://127.0.0.1:1/0\n"),
+        "TURVO_TOKEN_ENCRYPTION_KEYS_FILE": in_file(tmp_path / "keys", FERNET_KEY),
+    }
+    settings = read({"TURVO_USERNAME": "u", **files}, {})
+    settings.check()
+
+    credentials = settings.credentials
+    assert credentials.api_key.reveal() == "key-0001"
+    assert credentials.client_secret.reveal() == "shh"
+    assert isinstance(settings.store, RedisStore)
+    assert credentials.current_password().reveal() == "correct horse"
+    password.write_text("another\n")
+    assert credentials.current_password().reveal() == "another"
+    os.remove(password)
+    with pytest.raises(SettingsError, match="TURVO_PASSWORD_FILE cannot be read: No"):
+        credentials.current_password()
+
+
+@pytest.mark.parametrize("variable", FILE_VARIABLES)
+def test_a_variable_and_its_file_cannot_both_be_set(variable: str) -> None:
+    environ = {**ENVIRON, **REDIS, variable: "x", f"{variable}_FILE": __file__}
+    text = f"{variable} and {variable}_FILE are both set"
+    assert complaint(read(environ, {})) == text
+
+
+# The store
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["redis://127.0.0.1:1/0", "rediss://:pw@127.0.0.1:1", "unix:///no/such/socket"],
+)
+def test_a_redis_url_makes_a_store_without_a_word_to_redis(url: str) -> None:
+    environ = {**ENVIRON, "REDIS_URL": url}
+    store = read(environ, {}).store
+    assert repr(store) == f"<RedisStore {Settings(**GOOD).token_key}>"
+    store = read({**environ, "TURVO_TOKEN_KEY": "mine"}, {}).store
+    assert repr(store) == "<RedisStore mine>"
+
+
+def test_encryption_keys_are_separated_by_commas_and_checked_in_any_case() -> None:
+    """Even if nothing is to be encrypted: the mistake would come out much later."""
+    name = "TURVO_TOKEN_ENCRYPTION_KEYS"
+    for keys in (",", FERNET_KEY, f"{FERNET_KEY} , {FERNET_KEY}"):
+        settings = read({**ENVIRON, **REDIS, name: keys}, {})
+        settings.check()
+        assert isinstance(settings.store, RedisStore)
+        assert bool(settings.store._sealing) is (FERNET_KEY in keys)
+    for keys in ("junk", f"{FERNET_KEY},junk"):
+        for overrides in ({}, {"store": MemoryStore()}):
+            assert name in complaint(read({**ENVIRON, name: keys}, overrides))
+
+
+def test_a_given_store_must_encrypt_if_there_are_encryption_keys() -> None:
+    """Otherwise the token would be in Redis in clear text, and nobody would know."""
+    environ = {**ENVIRON, "TURVO_TOKEN_ENCRYPTION_KEYS": FERNET_KEY}
+    client = redis.Redis(port=1)
+    text = complaint(read(environ, {"store": RedisStore(client, "key")}))
+    assert "the given store does not encrypt" in text
+    read(ENVIRON, {"store": RedisStore(client, "key")}).check()
+    encrypting = RedisStore(client, "key", encryption_keys=[FERNET_KEY])
+    for store in (encrypting, MemoryStore(), None):
+        read(environ, {"store": store}).check()

@@ -1,0 +1,722 @@
+"""The rules carried out: threads and processes over stores, clock and login by hand."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import pytest
+
+from tests.support.clock import Clock
+from tests.support.lines import RaisingAtLine
+from tests.support.sources import (
+    ALL,
+    DUE_AT,
+    LEASE,
+    LIFE,
+    OTHER,
+    Extend,
+    Process,
+    Room,
+    Shared,
+    World,
+    failed,
+    spelled,
+)
+from tests.support.threads import LONG, Call, at_once, until
+from turvo_session import events
+from turvo_session.errors import CredentialsRejected, TurvoAuthError
+from turvo_session.failure import BELIEVED_FOR, FOREIGN, REJECTED, UNANSWERED
+from turvo_session.failure import UNAVAILABLE as OUTAGE
+from turvo_session.login import Grant
+from turvo_session.renewal import Adopt, Got
+from turvo_session.source import FailureStatus, TokenStatus
+from turvo_session.store import Change, MemoryStore, Slot, Snapshot
+from turvo_session.tokens import Token, fingerprint
+
+NO_TOKEN, NO_ANSWER = "CredentialsRejected", "TokenEndpointUnavailable"
+FIRST = fingerprint("token-1")
+
+
+def sorted_names(broken: set[str]) -> str:
+    """Return the name of a test case; the order of a set differs between processes."""
+    return "+".join(sorted(broken)) or "nothing"
+
+
+
+@pytest.fixture
+def world(clock: Clock) -> World:
+    return World(clock)
+
+
+@pytest.fixture(params=["alone", "sharing"])
+def process(request: pytest.FixtureRequest, world: World) -> Process:
+    """Return a process without or with a shared store: both keep the same promises."""
+    return world.alone() if request.param == "alone" else world.process()
+
+
+# -- One process -----------------------------------------------------------------------
+
+
+def test_the_first_call_logs_in_and_the_next_do_not(process: Process) -> None:
+    assert process.get() == Got(Token("token-1", 1000.0, LIFE, 300.0))
+    assert [process.ask() for _ in range(5)] == ["token-1"] * 5
+    assert process.told == [events.LoggedIn(FIRST, LIFE, 0.0, "none")]
+
+
+@pytest.mark.parametrize(
+    ("life", "age", "tries"),
+    [
+        (LIFE, DUE_AT - 1, []),
+        (LIFE, DUE_AT, [(1, 2)]),
+        (LIFE, LIFE - 1, [(1, 2)]),
+        (LIFE, LIFE, [(3, 2)]),
+        (100.0, 89.0, []),
+        (100.0, 90.0, [(1, 2)]),
+    ],
+)
+def test_a_due_token_is_renewed_in_one_try_and_an_expired_one_in_three(
+    world: World, process: Process, life: float, age: float, tries: list[object]
+) -> None:
+    world.endpoint.life = life
+    process.get()
+    world.sleep(age)
+    assert process.ask() == f"token-{1 + len(tries)}"
+    assert world.endpoint.tries == [(3, 2), *tries]
+
+
+def test_the_reason_for_a_login_is_told(world: World, process: Process) -> None:
+    process.get()
+    world.sleep(DUE_AT)
+    world.endpoint.answers = [lambda _: world.sleep(2.0)]
+    process.renew(process.get().token)
+    process.log_in()
+
+    told: list[Any] = process.told
+    assert [(event.reason, event.took, event.seconds) for event in told] == [
+        ("none", 0.0, LIFE),
+        ("due", 2.0, LIFE - 2.0),
+        ("refused", 0.0, LIFE),
+        ("asked", 0.0, LIFE),
+    ]
+
+
+def test_a_token_that_ends_during_a_failing_try_is_asked_for_in_earnest(
+    world: World, process: Process
+) -> None:
+    """The failure ahead of time was about a token that is over: it keeps nobody."""
+
+    def takes_too_long(_: Extend) -> object:
+        world.sleep(10.0)
+        return failed(OUTAGE)
+
+    process.get()
+    world.sleep(LIFE - 1.0)
+    world.endpoint.answers = [takes_too_long]
+    assert process.ask() == "token-3"
+    assert world.endpoint.tries == [(3, 2), (1, 2), (3, 2)]
+
+
+@pytest.mark.parametrize("known_as", ["current", "spare", "refused"])
+def test_a_token_served_again_is_recognized(world: World, known_as: str) -> None:
+    """By the process that had it until now, by one that finds it due, after a 401."""
+    world.endpoint.serves_again = True
+    process = world.process()
+    token = process.get().token
+    if known_as == "current":
+        world.shared.broken, process = ALL, world.alone()
+        process.current = token
+    elif known_as == "spare":
+        world.sleep(DUE_AT)
+        process = world.process()
+    again = process.new_token(token) if known_as == "refused" else process.get().token
+    assert (again.access_token, again.buffer, world.logins) == ("token-1", 0.0, 2)
+
+
+# -- Threads ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("share", [False, True], ids=["alone", "sharing"])
+@pytest.mark.parametrize("when", ["cold start", "expired", "refused", "failing"])
+def test_64_threads_log_in_once(world: World, when: str, share: bool) -> None:
+    room, endpoint = Room(world.clock, 63), world.endpoint
+    process = Process(endpoint, world.shared if share else None, local=room)
+    call: Callable[[], object] = process.ask
+    if when in ("expired", "refused"):
+        old = process.get().token
+        world.sleep(LIFE * (when == "expired"))
+        if when == "refused":
+            call = partial(process.new_token, old)
+    endpoint.down = failed(UNANSWERED) if when == "failing" else None
+    before = world.logins
+    endpoint.gate.clear()
+
+    calls = at_once([call] * 64)
+    assert room.full.wait(LONG)
+    endpoint.gate.set()
+    expected = NO_ANSWER if when == "failing" else f"token-{before + 1}"
+    found = {one.result() for one in calls}
+    assert {getattr(one, "access_token", one) for one in found} == {expected}
+    assert world.logins == before + 1 and len(process.heard(events.Waited)) >= 63
+    assert not process.heard(events.Adopted)
+
+
+class LateLeader(Room):
+    """A room in which a caller that has put a token is held back."""
+
+    let_go = threading.Event()
+
+    def swap(self, seen: Snapshot, change: Change) -> bool:
+        applied = super().swap(seen, change)
+        assert not change.wake or self.let_go.wait(LONG)
+        return applied
+
+
+def test_a_thread_that_overtakes_its_leader_adopts_nothing(world: World) -> None:
+    room = LateLeader(world.clock, 1)
+    process = world.alone(local=room)
+    world.endpoint.gate.clear()
+    leader = Call(process.get)
+    assert world.endpoint.begun.wait(LONG)
+    waiter = Call(process.get)
+    assert room.full.wait(LONG)
+    world.endpoint.gate.set()
+
+    assert spelled(waiter.result()) == "Adopt token-1"
+    assert process.status().origin == "login"
+    room.let_go.set()
+    assert spelled(leader.result()) == "Got token-1"
+    assert not process.heard(events.Adopted)
+
+
+def test_a_due_token_is_renewed_by_one_of_64_threads_and_the_others_do_not_wait(
+    world: World, process: Process
+) -> None:
+    process.get()
+    world.sleep(DUE_AT)
+    world.endpoint.gate.clear()
+    calls = at_once([process.ask] * 64)
+    until(lambda: sum(call.is_alive() for call in calls) == 1)
+    [leader] = [call for call in calls if call.is_alive()]
+    assert {call.result() for call in calls if call is not leader} == {"token-1"}
+    world.endpoint.gate.set()
+    assert leader.result() == "token-2" and not process.heard(events.Waited)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("share", [False, True], ids=["alone", "sharing"])
+def test_a_thread_waits_80_seconds_for_a_leader_that_is_gone(
+    world: World, share: bool, fails: bool
+) -> None:
+    store = MemoryStore(clock=world.clock) if share else None
+    process = Process(world.endpoint, store, local=world.shared)
+    world.shared.put(lease=Slot(OTHER, 120.0))
+    world.endpoint.answers = [failed(OUTAGE)] * fails
+    assert process.ask() == (NO_ANSWER if fails else "token-1")
+    failure = events.LoginFailed("POST unavailable", 0.0, OUTAGE, 5.0)
+    told = [event for event in process.told if not isinstance(event, events.LoggedIn)]
+    assert told == [events.Waited(80.0), *[failure] * fails]
+
+
+def test_a_second_request_in_the_middle_of_a_login_is_an_error_at_once(
+    world: World, process: Process
+) -> None:
+    """As by a signal handler, or by a password callable that calls Turvo."""
+    world.endpoint.answers = [lambda _: process.get()]
+    with pytest.raises(TurvoAuthError, match="this thread is getting a token already"):
+        process.get()
+    assert process.ask() == "token-2"
+
+
+def test_events_are_told_when_no_lease_is_held(world: World) -> None:
+    """A slow listener would delay every other process."""
+    leases: list[object] = []
+    process = world.process(tell=lambda event: leases.append(world.shared.lease))
+    world.endpoint.answers = [lambda _: process.tell(events.Refused(FIRST))]
+    process.get()
+    assert leases == [None, None]
+
+
+# -- Processes -------------------------------------------------------------------------
+
+
+def test_the_token_of_one_process_is_adopted_by_the_others(world: World) -> None:
+    fleet = world.fleet()
+    found = [spelled(process.get()) for process in fleet * 2]
+    assert found == ["Got token-1"] + ["Adopt token-1"] * 5
+    assert fleet[1].told == [events.Adopted(FIRST, LIFE)]
+
+
+def test_a_lease_is_as_long_as_an_attempt_and_extended_by_its_owner(
+    world: World,
+) -> None:
+    left: list[float | None] = []
+
+    def tries_again(extend: Extend) -> None:
+        for seconds in (0.0, 0.5, 13.0, 20.0):
+            if seconds:
+                world.sleep(13.0)
+                extend(seconds)
+            left.append(world.shared.lease and world.shared.lease.left)
+        world.shared.put(lease=Slot(OTHER, 5.0))
+        extend(13.0)
+
+    world.endpoint.answers = [tries_again]
+    assert world.process().ask() == "token-1"
+    assert left == [LEASE, LEASE, LEASE, 22.0]
+    assert world.shared.lease == Slot(OTHER, 5.0) and world.shared.held is None
+
+
+def test_a_process_out_of_patience_logs_in_and_leaves_the_leader_alone(
+    world: World,
+) -> None:
+    world.shared.be_led()
+    world.shared.meanwhile = world.shared.be_led
+    process = world.process()
+    assert process.ask() == process.ask() == "token-1"
+    assert world.clock() == 1040.0
+    assert world.shared.held is None and world.shared.lease
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_leader_suspended_past_its_lease_adopts_the_newer_token(
+    world: World, fails: bool
+) -> None:
+    late, other = world.process(), world.process()
+
+    def is_suspended(_: Extend) -> object:
+        world.sleep(20.0)
+        other.get()
+        return failed(REJECTED) if fails else Grant("older", LIFE, 1000.0, 1020.0)
+
+    world.endpoint.answers = [is_suspended]
+    assert spelled(late.get()) == "Adopt token-2"
+    assert world.shared.held == "token-2" and not world.shared.read().failure
+    failure = events.LoginFailed("POST rejected", 20.0, "rejected", 0.0)
+    assert late.heard(events.LoginFailed) == [failure] * fails
+
+
+def test_a_due_token_is_renewed_by_one_process_and_the_others_ask_no_more_for_a_while(
+    world: World,
+) -> None:
+    def meanwhile(_: Extend) -> None:
+        assert {process.ask() for process in others} == {"token-1"}
+        world.shared.calls.clear()
+        assert {process.ask() for process in others * 9} == {"token-1"}
+        assert "read" not in world.shared.calls
+
+    first, *others = world.fleet(age=DUE_AT)
+    world.endpoint.answers = [meanwhile]
+    assert first.ask() == "token-2"
+    world.sleep(LEASE)
+    assert {process.ask() for process in others} == {"token-2"}
+
+
+# -- Failed logins ---------------------------------------------------------------------
+
+
+def test_an_outage_is_not_felt_while_the_token_is_due(world: World) -> None:
+    """The fleet tries once a step; what was ahead of time ends with the token."""
+    endpoint, fleet = world.endpoint, world.fleet(age=DUE_AT)
+    endpoint.down = failed(OUTAGE)
+
+    served = world.poll(fleet, 29.0)
+    world.shared.calls.clear()
+    served += world.poll(fleet, 1.0)
+    assert "read" not in world.shared.calls  # the pause is waited for without the store
+    served += world.poll(fleet, 270.0)
+    assert set(served) == {"token-1"}
+    assert endpoint.times[1:] == [DUE_AT + step for step in (0.0, 30.0, 90.0, 210.0)]
+    assert set(world.poll(fleet, 60.0)) == {NO_ANSWER}
+    assert endpoint.tries[1:] == [(1, 2)] * 4 + [(3, 2)]
+    endpoint.down = None
+    assert set(world.poll(fleet, 1.0)) == {"token-7"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "times"),
+    [
+        (OUTAGE, NO_ANSWER, [0, 5, 15, 35, 75, 135, 195]),
+        (UNANSWERED, NO_ANSWER, [0, 15, 45, 105]),
+        (FOREIGN, "InvalidTokenResponse", [0, 15, 45, 105]),
+        (REJECTED, NO_TOKEN, [0]),
+    ],
+)
+@pytest.mark.parametrize("broken", [set(), {"swap"}, ALL], ids=sorted_names)
+def test_a_failure_is_everybodys_error_until_the_next_try(
+    world: World, kind: str, error: str, times: list[float], broken: set[str]
+) -> None:
+    """A process without a store keeps the same rules by itself."""
+    fleet = world.fleet()[: 1 if broken else 3]
+    world.shared.broken = broken
+    world.endpoint.down = failed(kind)
+
+    assert set(world.poll(fleet, 200.0)) == {error}
+    assert world.endpoint.times == times
+    told = [one for process in fleet for one in process.heard(events.LoginFailed)]
+    pause = 900.0 if kind == REJECTED else times[1]
+    assert told[0] == events.LoginFailed(f"POST {kind}", 0.0, kind, pause)
+    assert len(told) == len(times)
+
+
+@pytest.mark.parametrize(
+    ("user", "url_hash", "tries"),
+    [("wrong", "url", (3, 2)), ("cut off", "url", (1, 2)), ("right", "typo", (3, 2))],
+)
+def test_a_failed_login_keeps_nobody_but_its_owner(
+    world: World, user: str, url_hash: str, tries: tuple[int, int]
+) -> None:
+    owner = world.process(user, url_hash=url_hash)
+    world.endpoint.answers = [failed(FOREIGN)]
+    assert owner.ask() == owner.ask() != "token-1"
+    assert world.process(url_hash="url").ask() == "token-2"
+    assert world.endpoint.tries == [(3, 2), tries]
+    world.sleep(BELIEVED_FOR)
+    assert owner.ask() == "token-2"
+
+
+def test_no_mixture_of_credentials_makes_a_ninth_attempt(world: World) -> None:
+    wrong = [world.process(f"wrong {number}") for number in range(12)]
+    world.poll(wrong, 890.0, step=89.0)
+    with pytest.raises(CredentialsRejected, match="turvo-session login --force"):
+        world.process().get()
+    assert wrong[0].status().attempts_spent == world.logins == 8
+    world.sleep(10.0)
+    assert world.process().ask() == "token-9"
+
+
+# -- Refused ---------------------------------------------------------------------------
+
+
+def test_a_refused_token_costs_one_login_and_no_other_for_a_minute(
+    world: World,
+) -> None:
+    fleet = world.fleet(age=1.0)
+    old = fleet[0].get().token
+    assert [process.ask_again(old) for process in fleet * 2] == [
+        "Got token-2",
+        *["Adopt token-2"] * 5,
+    ]
+    new = fleet[0].get().token
+    assert {process.ask_again(new) for process in fleet * 9} == {"Stay"}
+    world.sleep(60.0)
+    assert fleet[0].ask_again(new) == "Got token-3"
+
+
+def test_a_token_that_was_accepted_is_worth_a_login(world: World) -> None:
+    """By this process, or by any other of the fleet."""
+    first, second, third = world.fleet()
+    new = first.new_token(first.get().token)
+    assert second.get() == Adopt(Token("token-2", 1000.0, LIFE, 300.0), 0.0, True)
+    assert second.ask_again(new) == "Stay"
+    assert second.ask_again(new, known_good=True) == "Got token-3"
+    new = third.get().token
+    assert third.ask_again(new) == "Stay"
+    second.prove(new)
+    assert third.ask_again(new) == "Got token-4"
+
+
+def test_a_forbidden_path_costs_12_logins_in_ten_minutes(world: World) -> None:
+    process = world.process()
+    for _ in range(599):
+        for _ in range(2):
+            token = process.get().token
+            process.renew(token, known_good=True)
+            process.prove(token)
+        world.sleep(1.0)
+    assert world.logins - 1 == 12
+
+
+def test_a_request_that_no_token_cures_adopts_but_causes_no_login(world: World) -> None:
+    first, second, _ = world.fleet(age=1.0)
+    old = first.get().token
+    assert first.ask_again(old, may_login=False) == "Stay"
+    second.renew(old)
+    assert first.ask_again(old, may_login=False) == "Adopt token-2"
+
+
+@pytest.mark.parametrize(("others", "serves"), [(63, "token-66"), (64, "old")])
+def test_64_refused_tokens_are_known(world: World, others: int, serves: str) -> None:
+    """Or one of them would be adopted from a store that could not be written."""
+    process = world.alone(local=world.shared)
+    for secret in ["old", "twice", "twice", *map(str, range(others - 1))]:
+        world.shared.put(token=None, failure=None)
+        process.renew(Token(secret, 1000.0, LIFE, 0.0))
+    world.shared.put_token("old")
+    assert process.ask() == serves
+
+
+def test_a_refused_token_that_is_served_again_serves(
+    world: World, process: Process
+) -> None:
+    token = process.get().token
+    world.endpoint.serves_again = True
+    found = [process.ask_again(token), process.ask_again(token), process.ask()]
+    assert found == ["Got token-1", "Stay", "token-1"]
+    assert world.logins == 2
+
+
+# -- Logging in by hand ----------------------------------------------------------------
+
+
+def test_a_login_by_hand_asks_whatever_is_remembered_and_clears_it(
+    world: World, process: Process
+) -> None:
+    world.endpoint.answers = [failed(REJECTED)]
+    assert process.ask() == NO_TOKEN
+    assert process.log_in().access_token == process.ask() == "token-2"
+    assert process.status().failures == ()
+    assert process.log_in().access_token == process.ask() == "token-3"
+
+
+def test_a_login_by_hand_minds_the_budget_unless_it_is_forced(
+    world: World, process: Process
+) -> None:
+    for text in ["gave no answer"] * 8 + ["login --force"]:
+        world.endpoint.answers = [failed(UNANSWERED)]
+        with pytest.raises(TurvoAuthError, match=text):
+            process.log_in()
+    world.endpoint.answers = []
+    assert process.log_in(force=True).access_token == "token-9"
+
+
+@pytest.mark.parametrize("broken", [set(), {"swap"}, ALL], ids=sorted_names)
+def test_a_failed_login_by_hand_is_an_error_in_spite_of_a_token(
+    world: World, broken: set[str]
+) -> None:
+    process = world.fleet(age=1.0)[0]
+    world.shared.broken = broken
+    world.endpoint.down = failed(REJECTED)
+    with pytest.raises(CredentialsRejected):
+        process.log_in()
+    assert process.ask() == "token-1"
+
+
+# -- A store in trouble ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("broken", [ALL, {"read"}, {"swap"}], ids=sorted_names)
+def test_a_store_in_trouble_is_skipped_and_told_once(
+    world: World, broken: set[str]
+) -> None:
+    process = world.process()
+    world.shared.broken = broken
+    for number in range(1, 4):
+        assert process.ask() == f"token-{number}"
+        world.sleep(LIFE)
+    assert len(process.heard(events.StoreFailed)) == 1 and process.store_errors >= 3
+    world.shared.broken = set()
+    assert process.ask() == world.shared.held == "token-4"
+    assert len(process.heard(events.StoreRecovered)) == 1
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("broken", [ALL, {"swap"}], ids=sorted_names)
+def test_a_store_that_breaks_during_a_login_takes_nothing_away(
+    world: World, fails: bool, broken: set[str]
+) -> None:
+    def breaks(extend: Extend) -> object:
+        world.shared.broken = broken
+        extend(5.0)
+        return failed(UNANSWERED) if fails else None
+
+    process = world.process()
+    world.endpoint.answers = [breaks]
+    assert process.ask() == (NO_ANSWER if fails else "token-1")
+    failure = events.LoginFailed("POST unanswered", 0.0, "unanswered", 15.0)
+    assert process.heard(events.LoginFailed) == [failure] * fails
+
+
+@pytest.mark.parametrize("kind", [UNANSWERED, REJECTED])
+@pytest.mark.parametrize("when", ["before", "during"])
+def test_a_due_token_in_a_store_that_cannot_be_written_is_no_reason_to_try_on(
+    world: World, kind: str, when: str
+) -> None:
+    """Each call would make an attempt, and ten wrong passwords lock the account."""
+    process = world.fleet(age=DUE_AT)[0]
+    world.endpoint.down = failed(kind)
+    world.shared.broken = {"swap"} if when == "before" else set()
+    world.endpoint.answers = [lambda _: world.shared.broken.add("swap")]
+    assert set(world.poll([process], 299.0)) == {"token-1"}
+    assert world.logins - 1 <= 5
+
+
+def test_a_rejection_is_remembered_while_the_store_is_away(world: World) -> None:
+    wrong = [world.process("wrong") for _ in range(2)]
+    world.poll(wrong, 2.0)
+    world.shared.broken = ALL
+    assert set(world.poll(wrong, 890.0, step=10.0)) == {NO_TOKEN}
+    assert world.logins == 1
+
+
+@pytest.mark.parametrize("lifted_by", [Process.forget, Process.get])
+def test_what_a_process_remembers_counts_only_while_the_store_is_away(
+    world: World, lifted_by: Callable[[Process], object]
+) -> None:
+    process = world.process()
+    world.shared.broken = ALL
+    world.endpoint.answers = [failed(REJECTED)]
+    assert process.ask() == process.ask() == NO_TOKEN
+    world.shared.broken = set()
+    lifted_by(world.process())
+    world.sleep(BELIEVED_FOR)
+    assert process.ask() == "token-2" and world.logins == 2
+
+
+@pytest.mark.parametrize("how", ["skipped", "lost during the login"])
+def test_a_token_that_came_meanwhile_is_found_before_a_failure_is_raised(
+    world: World, how: str
+) -> None:
+    def comes_back(_: Extend) -> object:
+        world.shared.put_token("theirs")
+        world.shared.broken = set() if how == "skipped" else {"swap"}
+        return failed(OUTAGE)
+
+    process = world.process()
+    world.shared.broken = ALL if how == "skipped" else set()
+    world.endpoint.answers = [comes_back]
+    assert process.ask() == "theirs"
+    assert len(process.heard(events.LoginFailed)) == 1
+
+
+def test_a_store_may_take_longer_where_no_token_serves(world: World) -> None:
+    process = world.process()
+
+    def patience_of(call: Callable[[], object]) -> str:
+        world.shared.calls.clear()
+        call()
+        return world.shared.calls[0]
+
+    assert patience_of(process.get) == "patient for 3 s"
+    world.sleep(DUE_AT)
+    assert patience_of(process.get) == "patient for 1 s"
+    token = process.get().token
+    assert patience_of(lambda: process.renew(token)) == "patient for 3 s"
+    world.sleep(LIFE)
+    assert patience_of(process.get) == "patient for 3 s"
+
+
+# -- Forget, and status ----------------------------------------------------------------
+
+
+def test_a_forgotten_token_is_gone_for_all_and_so_are_the_failures(
+    world: World,
+) -> None:
+    fleet = world.fleet()
+    fleet[0].get()
+    fleet[2].forget()
+    fleet[2].forget()
+    assert world.shared.held is None and fleet[2].told == [events.Forgotten(FIRST)]
+    world.endpoint.answers = [failed(REJECTED)]
+    assert fleet[1].ask() == NO_TOKEN
+    fleet[0].forget()
+    world.sleep(BELIEVED_FOR)
+    assert {process.ask() for process in fleet} == {"token-3"}
+    fleet[1].renew(fleet[1].get().token)
+    fleet[0].forget()
+    assert world.shared.held == "token-4"  # a newer token is not forgotten
+
+
+def test_forgetting_and_proving_work_as_far_as_the_store_does(world: World) -> None:
+    process = world.process()
+    new = process.new_token(process.get().token)
+    world.shared.broken = ALL
+    process.prove(new)
+    assert process.ask_again(new) == "Got token-3"
+    process.forget()
+    process.forget()
+    assert process.current is None and len(process.heard(events.Forgotten)) == 1
+
+
+def test_status_tells_what_is_known_and_never_logs_in(world: World) -> None:
+    def expect(process: Process, **fields: Any) -> None:
+        nothing = TokenStatus(None, None, 0.0, "none", "<Shared>", True, 0.0, None, 0.0)
+        assert process.status() == replace(nothing, **fields)
+
+    first, second = world.process(), world.process()
+    token: dict[str, Any] = {"fingerprint": FIRST, "seconds_left": LIFE}
+    expect(first)
+    away = {"store_reachable": None, "store_seconds": None}
+    expect(world.alone(), store="<MemoryStore>", **away)
+    first.get()
+    expect(first, **token, origin="login", state="fresh")
+    expect(second, **token, origin="store", state="fresh")
+    second.get()
+    world.sleep(DUE_AT)
+    token |= {"seconds_left": 300.0, "origin": "store", "state": "due"}
+    expect(second, **token)
+    world.shared.broken, away["store_reachable"] = ALL, False
+    expect(second, **token, **away)
+    world.sleep(300.0)
+    expect(second, **away)
+    assert world.logins == 1
+
+
+def test_status_lists_failed_logins_and_tells_whose_they_are(world: World) -> None:
+    right, wrong = world.fleet(age=DUE_AT)[0], world.process("wrong")
+    world.endpoint.down = failed(OUTAGE)
+    right.get()
+    soft = FailureStatus(OUTAGE, "POST unavailable", 30.0, mine=False)
+    assert right.status().failures == (soft,) and right.status().failure is None
+    world.sleep(LIFE)
+    wrong.ask()
+    mine, status = FailureStatus(REJECTED, "POST rejected", 900.0, True), wrong.status()
+    assert (status.failures, status.attempts_spent) == ((mine,), 1)
+    assert (status.failure, status.failure_seconds) == (mine.why, 900.0)
+    assert right.status().failures == (replace(mine, mine=False),)
+    world.shared.broken = ALL
+    assert wrong.status().failures == (mine,)
+    world.sleep(900.0)
+    assert wrong.status().failures == ()
+
+
+def test_status_tries_a_write_on_demand(world: World) -> None:
+    process = world.process()
+    assert process.status(try_write=True).store_writable is True
+    world.shared.broken = {"swap"}
+    assert process.status(try_write=True).store_writable is False
+    assert process.status().store_writable is None
+    assert world.alone().status(try_write=True).store_writable is None
+
+
+# -- Interrupts ------------------------------------------------------------------------
+
+
+class TimeLimit(Exception):
+    """What a task queue raises in a task that takes too long."""
+
+
+@pytest.mark.parametrize(
+    ("error", "fails"),
+    [(KeyboardInterrupt, False), (KeyboardInterrupt, True), (TimeLimit, False)],
+)
+def test_an_interrupt_at_any_line_comes_out_at_once_and_leaves_no_lease(
+    clock: Clock, error: type[BaseException], fails: bool
+) -> None:
+    """Nor a second login, nor a thread or process that cannot go on."""
+    # Logging takes an Exception for a handler's, and the queue for a listener's.
+    without = ("events",) if error is TimeLimit else ()
+    places: list[str] = []
+    while True:
+        world, room, raised = World(clock), Shared(clock), None
+        process = world.process(local=room)
+        world.endpoint.answers = [failed(OUTAGE)] if fails else []
+        interruption = RaisingAtLine(len(places) + 1, error, without=without)
+        try:
+            with interruption:
+                process.get()
+        except (error, TurvoAuthError) as caught:
+            raised = type(caught)
+        if not interruption.place:
+            break
+        places.append(interruption.place)
+        state = (raised, world.shared.lease, room.lease, world.endpoint.users[1:])
+        assert state == (error, None, None, []), interruption.place
+        world.endpoint.answers = []
+        clock.sleep(5.0)
+        assert process.ask() == world.process().ask(), interruption.place
+        assert process.current, interruption.place
+    assert len(places) > 400

@@ -1,0 +1,511 @@
+"""``FakeTurvo`` behaves as Turvo is known to, and fails on request."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import requests
+
+from tests.support.clock import Clock
+from tests.support.turvo_shapes import FILTERED, OWN
+from tests.support.turvo_wire import KEY, TOKEN_REQUEST, Wire
+from turvo_session import TurvoAuth
+from turvo_session.testing import EN_ROUTE, LOCKED_AFTER, LOCKED_FOR, FakeTurvo
+from turvo_session.testing.lists import FILTERS
+
+DAY = datetime(2026, 1, 2, 22, 24, 31, tzinfo=UTC)
+
+
+@pytest.fixture
+def turvo(clock: Clock) -> Iterator[FakeTurvo]:
+    """Run a Turvo whose time is made by hand, at a fixed date."""
+    with FakeTurvo(clock=clock, now=DAY) as server:
+        yield server
+
+
+@pytest.fixture
+def wire(turvo: FakeTurvo) -> Wire:
+    return Wire(turvo)
+
+
+def test_environ_is_all_that_a_login_needs(turvo: FakeTurvo) -> None:
+    auth = TurvoAuth.from_env(turvo.environ)
+    assert auth.base_url == turvo.base_url
+    assert auth.token().access_token.startswith("3b_-")
+
+
+@pytest.mark.parametrize("name", ["base_url", "environ"])
+def test_it_says_at_once_that_with_was_forgotten(name: str) -> None:
+    with pytest.raises(RuntimeError, match="with FakeTurvo"):
+        getattr(FakeTurvo(), name)
+
+
+ANY: Any = FakeTurvo
+
+
+@pytest.mark.parametrize(
+    ("mistake", "problem"),
+    [
+        (lambda _: ANY(policy="fresch"), "policy must be"),
+        (lambda _: ANY(now=DAY.replace(tzinfo=None)), "time zone"),
+        (lambda _: ANY(now="2026-01-01"), "time zone"),
+        (lambda _: ANY(shipments=[["id", 1]]), "must be a dict"),
+        (lambda turvo: turvo.advance(-1), "seconds must be"),
+        (lambda turvo: turvo.answer("orders", 1), "path must begin"),
+        (lambda turvo: turvo.answer("/orders?a=1", 1), "path must begin"),
+        (lambda turvo: turvo.answer("/oauth/token", 1), "use fail_next"),
+        (lambda turvo: turvo.answer("/orders", {1j}), "JSON serializable"),
+        (lambda turvo: turvo.fail_next(503, times=0), "times must be"),
+        (lambda turvo: turvo.fail_next(503, times=float("nan")), "times must be"),
+        (lambda turvo: turvo.fail_next(503, where="tokens"), "where must be"),
+        (lambda turvo: turvo.fail_next(503, body={"a": 1}), "str"),
+        (lambda turvo: turvo.fail_next(503, headers=["x"]), "unpack"),
+    ],
+)
+def test_what_makes_no_sense_is_an_error_at_once(
+    turvo: FakeTurvo, mistake: Callable[[Any], object], problem: str
+) -> None:
+    with pytest.raises((ValueError, TypeError), match=problem):
+        mistake(turvo)
+
+
+def test_it_frees_its_port_and_closes_idle_connections() -> None:
+    with FakeTurvo() as first:
+        port = int(first.base_url.split(":")[2].split("/")[0])
+        idle = socket.create_connection(("127.0.0.1", port), timeout=10)
+        idle.sendall(b"GET /v1/shipments HTTP/1.1\r\n\r\n")
+        assert idle.recv(12) == b"HTTP/1.1 403"
+    with idle:
+        while idle.recv(1000):
+            pass
+    with FakeTurvo(port=port) as second:
+        assert str(port) in second.base_url
+
+
+# The token endpoint
+
+
+def test_a_login_is_answered_as_turvo_answers_it(turvo: FakeTurvo, wire: Wire) -> None:
+    answer = wire.log_in().json()
+    told = [answer[name] for name in ("token_type", "expires_in", "scope")]
+    assert told == ["Bearer", 43199, "trust read write"]
+    tenant = answer["linkedTenants"][0]
+    assert tenant["token"] == answer["access_token"]
+    assert tenant["refreshToken"] == answer["refresh_token"] != tenant["token"]
+    assert (turvo.logins, turvo.token_requests, turvo.api_requests) == (1, 1, 0)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *(
+            {"json": TOKEN_REQUEST | {name: "read trust write"}}
+            for name in ("grant_type", "client_id", "client_secret", "scope", "type")
+        ),
+        *({"data": body} for body in (b"", b"{", b"[]", b"[" * 100_000)),
+        {"data": TOKEN_REQUEST},
+        {"json": TOKEN_REQUEST, "method": "PUT"},
+    ],
+    ids=lambda options: str(options)[:60],
+)
+def test_a_token_request_must_be_complete_json(wire: Wire, options: Any) -> None:
+    answer = wire.send(path="/v1/oauth/token", **{"method": "POST", **options})
+    assert (answer.status_code, answer.json()) == (400, {"error": "invalid_request"})
+
+
+@pytest.mark.parametrize("path", ["/v1/oauth/token", "/v1/shipments/list"])
+@pytest.mark.parametrize("headers", [{}, {"x-api-key": "another"}])
+def test_nothing_is_answered_without_the_api_key(
+    wire: Wire, path: str, headers: dict[str, str]
+) -> None:
+    answer = wire.send("POST", path, json=TOKEN_REQUEST, headers=headers)
+    assert (answer.status_code, answer.json()) == (403, {"message": "Forbidden"})
+
+
+@pytest.mark.parametrize(
+    ("policy", "is_new", "first_lives", "life"),
+    [
+        ("fresh", True, True, 43199),
+        ("same", False, True, 99),
+        ("revoke", True, False, 43199),
+    ],
+)
+def test_a_login_beside_a_living_token_follows_the_policy(
+    wire: Wire, clock: Clock, policy: Any, is_new: bool, first_lives: bool, life: int
+) -> None:
+    wire.turvo.policy = policy
+    first = wire.token()
+    clock.sleep(43099.5)
+    answer = wire.log_in().json()
+    second = answer["access_token"]
+
+    assert (second != first, answer["expires_in"]) == (is_new, life)
+    assert wire.call("/shipments/list", token=first).ok is first_lives
+    clock.sleep(life + 0.5)
+    assert wire.call("/shipments/list", token=second).status_code == 401
+    third = wire.token()
+    wire.turvo.revoke()
+    assert wire.call("/shipments/list", token=third).status_code == 401
+    assert wire.token() not in (first, second)
+
+
+def test_ten_wrong_passwords_lock_the_account_for_a_quarter_of_an_hour(
+    wire: Wire, clock: Clock
+) -> None:
+    for _ in range(2):
+        for _ in range(LOCKED_AFTER - 1):
+            assert wire.log_in(password="wrong").json()["error"] == "invalid_grant"
+        assert wire.log_in().ok  # the count begins again
+    for _ in range(LOCKED_AFTER):
+        wire.log_in(password="wrong")
+
+    assert wire.log_in().json()["error_description"] == "User account is locked"
+    clock.sleep(LOCKED_FOR - 1)
+    assert wire.log_in().status_code == 400
+    clock.sleep(1)
+    assert wire.log_in().ok
+
+
+# The API
+
+
+@pytest.mark.parametrize("header", ["", "Bearer", "Bearer nonsense", "Basic eDp5"])
+def test_a_dead_token_is_a_401_that_repeats_it(wire: Wire, header: str) -> None:
+    headers = KEY | {"Authorization": header}
+    answer = wire.send("GET", "/v1/shipments/list", headers=headers)
+
+    assert (answer.status_code, answer.json()["error"]) == (401, "invalid_token")
+    assert header.removeprefix("Bearer ") in answer.json()["error_description"]
+    assert wire.turvo.refused == 1
+
+
+def test_a_page_has_24_rows_at_most_and_tells_the_next_offset(wire: Wire) -> None:
+    asked = (0, 24, 48, 60)
+    pages = [wire.details("/shipments/list", start=n, pageSize=50) for n in asked]
+    told = [page["pagination"] for page in pages]
+
+    assert [len(page.get("shipments", ())) for page in pages] == [24, 24, 12, 0]
+    assert [each["start"] for each in told] == [24, 48, 60, 60]
+    assert [each["pageSize"] for each in told] == [24] * 4
+    assert [each["moreAvailable"] for each in told] == [True, True, False, False]
+    assert "shipments" not in pages[3]
+    assert len({row["id"] for row in wire.rows()}) == 60
+
+
+def test_each_documented_filter_passes_what_it_names() -> None:
+    documented = {f"{name}[{how}]" for name, hows in FILTERS.items() for how in hows}
+    assert {row[0] for row in FILTERED} == documented
+    with FakeTurvo(shipments=[OWN], now=DAY) as turvo:
+        found = {
+            name: [len(Wire(turvo).rows(**{name: value})) for value in values]
+            for name, *values in FILTERED
+        }
+    assert found == {row[0]: [1, 0] for row in FILTERED}
+
+
+def test_rows_are_sorted_on_request(wire: Wire) -> None:
+    rows = wire.rows()
+    by_date = sorted(rows, key=lambda row: str(row["updated"]))
+    assert wire.rows(sortBy="updated") == by_date != rows
+    assert wire.rows(sortBy="-updated") == by_date[::-1]
+
+
+@pytest.mark.parametrize("identity", ["900000007", "L10007"])
+def test_details_have_what_a_list_lacks(wire: Wire, identity: str) -> None:
+    """Stops, drivers, numbers; and rows that are marked as deleted."""
+    [row] = wire.rows(**{"customId[eq]": "L10007"})
+    details = wire.details(f"/shipments/{identity}")
+
+    for name in ("id", "customId", "status", "created", "updated"):
+        assert details[name] == row[name]
+    kinds = [stop["stopType"]["key"] for stop in details["globalRoute"]]
+    assert kinds == ["1500", "1501"]
+    assert [order["deleted"] for order in details["carrierOrder"]] == [True, False]
+    driver = details["carrierOrder"][1]["drivers"][0]
+    assert driver["phone"]["number"].startswith("555-01")
+    assert details["customerOrder"][0]["route"][1]["address"]["zip"].isdecimal()
+    assert "globalRoute" not in row
+    assert "drivers" not in row["carrierOrder"][1]
+
+
+LIST = "/shipments/list"
+STATUS = "/shipments/status/L10007"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "data", "told"),
+    [
+        *(("GET", f"{LIST}?start={junk}", "", "start") for junk in ("x", "-5", "")),
+        *(("GET", f"{LIST}?start={junk}", "", "start") for junk in ("9" * 5000, "٣")),
+        ("GET", f"{LIST}?pageSize=many", "", "pageSize"),
+        ("GET", f"{LIST}?pagesize=5", "", "spelt pageSize"),
+        ("GET", f"{LIST}?status=2105", "", "such as status[eq]"),
+        ("GET", f"{LIST}?unknown[eq]=x", "", "unknown[eq]"),
+        ("GET", f"{LIST}?status[gte]=2105", "", "status[gte]"),
+        ("GET", f"{LIST}?sortBy=colour", "", "sortBy"),
+        *(("PUT", STATUS, body, "Invalid status") for body in ("", "[]", "[" * 10**5)),
+        *(("PUT", STATUS, f'{{"status": {junk}}}', "keys") for junk in (1, "[[]]")),
+        ("PUT", STATUS, '{"status": {"code": {"key": []}}}', "keys"),
+        *(("GET", f"/shipments/{junk}", "", "404") for junk in ("900000061", "٣", "")),
+        *(("GET", path, "", "404") for path in ("/nothing", "/v2/shipments/list")),
+        *(("GET", path, "", "404") for path in ("/v3/x", "/v2/accounts//list")),
+        ("POST", "/nothing", "", "404"),
+        ("POST", STATUS, "", "404"),
+        ("PUT", "/shipments/L99/status", "{}", "404"),
+    ],
+    ids=lambda part: str(part)[:40],
+)
+def test_what_turvo_does_not_document_is_an_error_in_its_form(
+    wire: Wire, method: str, path: str, data: str, told: str
+) -> None:
+    """Turvo may ignore a misspelt filter, and pass all rows; here a test finds it."""
+    response = wire.call(path, method, data=data)
+    answer = response.json()
+    assert answer["Status"] == "ERROR"
+    assert answer["details"]["errorCode"] == str(response.status_code)
+    assert told in f"{answer['details']} {response.status_code}"
+    assert wire.turvo.requests[-1].status == response.status_code
+
+
+POST = b"POST /v1/shipments HTTP/1.1\r\n"
+
+
+@pytest.mark.parametrize(
+    ("junk", "status"),
+    [
+        (POST + b"Content-Length: many\r\n\r\nGET /v1/x HTTP/1.1\r\n\r\n", b"400"),
+        (POST + b"Content-Length: -1\r\n\r\n", b"400"),
+        (POST + b"Content-Length: 999999999999\r\n\r\n", b"400"),
+        (POST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", b"400"),
+        (b"GET http://[ HTTP/1.1\r\n\r\n", b"400"),
+        (b"BREW /v1/shipments HTTP/1.1\r\n\r\n", b"501"),
+    ],
+)
+def test_a_junk_request_is_answered(
+    turvo: FakeTurvo, junk: bytes, status: bytes
+) -> None:
+    port = int(turvo.base_url.split(":")[2].split("/")[0])
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(junk)
+        connection.shutdown(socket.SHUT_WR)
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert (status in answer, answer.count(b"HTTP/1.1 ")) == (True, 1)
+
+
+def test_an_error_in_what_a_test_replaces_is_seen_by_the_client(wire: Wire) -> None:
+    wire.turvo._routed = lambda *_: 1 / 0  # type: ignore[assignment, method-assign]
+    answer = wire.send("GET", "/v1/shipments/list")
+    assert (answer.status_code, "ZeroDivisionError: " in answer.text) == (500, True)
+
+
+@pytest.mark.parametrize(
+    "key", ["accounts", "carriers", "contacts", "customers", "documents", "locations"]
+)
+def test_turvos_other_lists_have_rows(wire: Wire, key: str) -> None:
+    path = "/v2/accounts/parent/list" if key == "accounts" else f"/{key}/list"
+    details = wire.details(path)
+    assert details[key][0].keys() == {"id", "name"}
+    assert details["pagination"]["moreAvailable"] is False
+
+
+@pytest.mark.parametrize("path", ["/shipments", "/v2/documents/upload-via-urls"])
+@pytest.mark.parametrize("parts", [None, [b"he", b"llo"]], ids=["whole", "chunks"])
+def test_what_is_sent_arrives(wire: Wire, parts: Any, path: str) -> None:
+    data = iter(parts) if parts else b"hello"
+    answer = wire.call(path, "POST", params={"a": "1"}, data=data)
+
+    assert answer.json() == {"Status": "SUCCESS", "details": {"received": 5}}
+    seen = wire.turvo.requests[-1]
+    assert (seen.method, seen.query, seen.body) == ("POST", {"a": "1"}, b"hello")
+    assert seen.headers["x-api-key"] == wire.turvo.api_key
+    head = wire.call("/shipments/list", "HEAD")
+    assert (head.status_code, head.content) == (200, b"")
+
+
+# Time
+
+
+def test_shipments_go_their_way_and_nothing_else_changes() -> None:
+    """The status goes forward, ``updated`` says when, and in between all stays."""
+    clock, met = Clock(), set()
+    with FakeTurvo(shipments=20, clock=clock, now=DAY) as turvo:
+        wire = Wire(turvo)
+        before = wire.details(LIST)["shipments"]
+        for _ in range(60):
+            clock.sleep(3600 * 2.3)
+            after = wire.details(LIST)["shipments"]
+            for old, new in zip(before, after, strict=True):
+                key, old_key = (row["status"]["code"]["key"] for row in (new, old))
+                assert new["updated"] > old["updated"] or new == old
+                assert key >= old_key or new["created"] > old["created"]
+                met.add(key)
+            before = after
+        for row in before:
+            key = row["status"]["code"]["key"]
+            pickup, delivery = wire.details(f"/shipments/{row['id']}")["globalRoute"]
+            assert (pickup["state"] == "COMPLETED") is (key >= EN_ROUTE)
+            assert (delivery["state"] == "COMPLETED") is (key > EN_ROUTE)
+            assert (delivery["etaToStop"]["etaValue"] is None) is (key > EN_ROUTE)
+    way = {"2101", "2102", "2103", "2104", EN_ROUTE, "2106", "2107", "2112"}
+    assert met == way
+
+
+def test_the_same_seed_and_day_give_the_same() -> None:
+    def story(seed: int) -> list[Any]:
+        with FakeTurvo(seed=seed, clock=Clock(), now=DAY) as turvo:
+            wire = Wire(turvo)
+            return [wire.token(), *wire.rows(), wire.details("/shipments/L10007")]
+
+    assert story(1) == story(1)
+    assert all(one != other for one, other in zip(story(1), story(2), strict=True))
+
+
+@pytest.mark.parametrize("hour", [None, 0, 6, 12, 18, 23])
+def test_something_is_to_be_delivered_today_at_any_hour(hour: int | None) -> None:
+    now = None if hour is None else datetime(2026, 11, 25, hour, 59, tzinfo=UTC)
+    today = (now or datetime.now(UTC)).strftime("%Y-%m-%dT")
+    due = {"deliveryDate[gte]": f"{today}00", "deliveryDate[lte]": f"{today}24"}
+    with FakeTurvo(now=now) as turvo:
+        assert Wire(turvo).rows(**{"status[eq]": EN_ROUTE}, **due)
+
+
+def test_clocks_that_a_test_moves_move_tokens_and_shipments(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As freezegun and its like do: they replace the functions of ``time``."""
+    real_time, real_clock = time.time, time.monotonic
+    with FakeTurvo() as turvo:
+        wire = Wire(turvo)
+        token, before = wire.token(), wire.rows()
+        monkeypatch.setattr(time, "time", lambda: real_time() + 86400)
+        assert wire.rows() != before
+        assert wire.call("/shipments/list", token=token).ok
+        monkeypatch.setattr(time, "monotonic", lambda: real_clock() + 86400)
+        assert wire.call("/shipments/list", token=token).status_code == 401
+
+
+def test_advance_ends_tokens_and_moves_shipments(turvo: FakeTurvo, wire: Wire) -> None:
+    token, before = wire.token(), wire.rows()
+    turvo.advance(43199)
+    assert wire.call("/shipments/list", token=token).status_code == 401
+    assert wire.rows() != before
+
+
+def test_the_present_of_the_shipments_can_be_a_callable() -> None:
+    """It gives the date; ``advance`` comes on top, times ``speed``."""
+    present = DAY
+    with FakeTurvo(now=lambda: present, speed=60) as turvo:
+        wire = Wire(turvo)
+        first = wire.rows()
+        turvo.advance(24 * 60)
+        assert wire.rows() != first
+        present -= timedelta(hours=24)
+        assert wire.rows() == first
+
+
+# Data of the test's own
+
+
+def test_own_shipments_are_completed_and_stay_as_they_are() -> None:
+    odd = {"id": 9, "customerOrder": None, "carrierOrder": [7]}
+    with FakeTurvo(shipments=iter([{"customId": "A1"}, OWN, odd]), now=DAY) as turvo:
+        wire = Wire(turvo)
+        rows = wire.rows()
+        turvo.advance(10**6)
+        assert wire.rows() == rows
+        assert [row["customId"] for row in rows] == ["A1", "EXAMPLE-5", "L10003"]
+        assert rows[0]["status"]["code"]["value"] == "En route"
+        assert (rows[2]["customerOrder"], rows[2]["carrierOrder"]) == (None, [7])
+        route = wire.details("/shipments/EXAMPLE-5")["globalRoute"]
+        assert route == OWN["globalRoute"]
+
+
+@pytest.mark.parametrize("path", [STATUS, "/shipments/900000007/status"])
+def test_a_status_that_is_set_stays(wire: Wire, path: str) -> None:
+    [before] = wire.rows(**{"customId[eq]": "L10007"})
+    assert wire.call(path, "PUT", json={}).json()["details"]["id"] == before["id"]
+    assert wire.rows(**{"customId[eq]": "L10007"}) == [before]
+
+    answer = wire.call(path, "PUT", json={"status": {"code": {"key": "2113"}}}).json()
+    wire.turvo.advance(10**6)
+    [after] = wire.rows(**{"customId[eq]": "L10007"})
+    assert answer["details"]["status"] == after["status"]
+    assert after["status"] == {"code": {"key": "2113", "value": "Canceled"}}
+    assert after["updated"] == "2026-01-02T22:24:31.000Z"
+
+
+def test_an_own_answer_is_given_for_its_path_and_method(wire: Wire) -> None:
+    headers = {"X-Made-By": "me"}
+    wire.turvo.answer("/orders/1", {"any": "method"})
+    wire.turvo.answer("/orders/1", [1], method="post", status=201, headers=headers)
+    wire.turvo.answer("/v2/orders/1", None)
+
+    assert wire.call("/orders/1").json() == {"any": "method"}
+    posted = wire.call("/orders/1", "POST")
+    assert (posted.status_code, posted.json()) == (201, [1])
+    assert posted.headers["X-Made-By"] == "me"
+    assert wire.call("/v2/orders/1").json() is None
+    assert wire.call("/orders/1", token="x").status_code == 401
+
+
+# Levers
+
+
+def test_levers_fire_in_order_where_and_as_often_as_told(wire: Wire) -> None:
+    turvo = wire.turvo
+    turvo.fail_next(418, times=2, path="/list", body="tea", headers={"X-Pot": "1"})
+    turvo.throttle("junk")
+    turvo.redirect_next("/v1/elsewhere", status=307)
+    turvo.fail_next(500, where="token")
+    turvo.fail_next(503, times=float("inf"), headers=[("A", "1"), ("A", "2")])
+
+    assert wire.send("GET", "/v1/x").headers["Retry-After"] == "junk"
+    answers = [wire.send("GET", "/v1/shipments/list") for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [418, 418, 307, 503]
+    assert (answers[0].text, answers[0].headers["X-Pot"]) == ("tea", "1")
+    assert answers[2].headers["Location"] == "/v1/elsewhere"
+    assert answers[3].headers["A"] == "1, 2"
+    assert [wire.log_in().status_code for _ in range(2)] == [500, 200]
+    turvo.heal()
+    assert wire.send("GET", "/v1/x").status_code == 401
+
+
+def test_a_lever_that_never_fired_fails_the_test(wire: Wire) -> None:
+    wire.turvo.fail_next(500, path="/shipment/list")
+    wire.turvo.fail_next(500, times=3)
+    wire.send("GET", "/v1/x")
+    with pytest.raises(AssertionError, match=r"met: api /shipment/list\Z"):
+        wire.turvo.assert_levers_fired()
+    wire.turvo.heal()
+    wire.turvo.assert_levers_fired()
+
+
+@pytest.mark.parametrize("where", ["token", "api"])
+def test_a_connection_is_dropped(wire: Wire, where: Any) -> None:
+    path = "/v1/oauth/token" if where == "token" else "/v1/shipments"
+    wire.turvo.drop_next(where=where)
+    with pytest.raises(requests.ConnectionError):
+        wire.send("POST", path, headers={})
+    assert wire.turvo.requests[-1].status == 0
+    assert wire.send("POST", path, headers={}).status_code == 403
+
+
+def test_a_slow_login_holds_up_nobody_and_ends_with_the_server() -> None:
+    with ThreadPoolExecutor() as pool, suppress(requests.RequestException):
+        with FakeTurvo(login_seconds=60) as turvo:
+            slow = pool.submit(Wire(turvo).log_in)
+            while not turvo.token_requests:
+                threading.Event().wait(0.01)
+            assert Wire(turvo).call("/shipments/list", token="x").status_code == 401
+            turvo.login_seconds = 0
+            assert Wire(turvo).log_in().ok
+            assert not slow.done()
+        slow.result(10)

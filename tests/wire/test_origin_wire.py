@@ -1,0 +1,106 @@
+"""No redirect, hook or netrc takes token and key to another origin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from requests import Response
+
+from tests.support.requests_sent import World
+from tests.support.wire import Reply, Site
+
+SECRETS = {"authorization", "x-api-key"}
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    """Run a local Turvo with a session."""
+    with World() as world:
+        yield world
+
+
+@pytest.fixture(params=["127.0.0.2", "127.0.0.1"], ids=["host", "port"])
+def elsewhere(request: pytest.FixtureRequest) -> Iterator[Site]:
+    """Run a server at another host, or at another port of the same one."""
+    with Site(host=request.param) as site:
+        yield site
+
+
+@pytest.mark.parametrize("refused", [0, 1])
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("hops", [0, 2])
+def test_a_redirect_within_the_origin_keeps_the_current_token_and_one_out_drops_it(
+    world: World, elsewhere: Site, status: int, refused: int, hops: int
+) -> None:
+    """A redirect back brings nothing back, and a 401 there is not answered."""
+    elsewhere.answer = lambda _: Reply(302, b"", (("Location", world.url),))
+    if refused:
+        world.turvo.fail_next(401)
+    if hops:
+        world.turvo.redirect_next("/v1/shipments/list", status=status, times=hops)
+    world.turvo.redirect_next(f"{elsewhere.url}/x", status=status)
+    url = f"{world.turvo.base_url}/shipments"
+
+    assert world.session.post(url, json={"a": 1}, timeout=10).status_code == 403
+
+    *inside, back = world.calls
+    assert len(inside) == refused + hops + 1
+    current = world.auth.token().access_token
+    assert world.bearers[refused:-1] == [current] * (hops + 1)
+    for arrived in (*elsewhere.arrived, back):
+        assert not arrived.headers.keys() & SECRETS
+    elsewhere.answer = lambda _: Reply(401)
+    world.turvo.redirect_next(f"{elsewhere.url}/x", status=status)
+    assert world.get().status_code == 401
+    assert world.turvo.logins == 1 + refused
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_copy_that_a_hook_of_the_caller_sends_is_guarded(
+    world: World, elsewhere: Site, by_hand: bool, refused: bool
+) -> None:
+    """Whether ``requests`` follows the redirect or the hook does."""
+    session = world.session
+
+    def send_again(answer: Response, **options: object) -> Response:
+        if answer.status_code != 503:
+            return answer
+        copied = answer.request.copy()
+        again: Response = answer.connection.send(copied, **options)
+        for request in session.resolve_redirects(again, copied, yield_requests=True):
+            session.send(request)  # type: ignore[arg-type]
+            break
+        return again
+
+    session.hooks["response"].append(send_again)
+    if refused:
+        world.turvo.fail_next(401)
+    world.turvo.fail_next(503)
+    world.turvo.redirect_next(f"{elsewhere.url}/x")
+    if by_hand:
+        session.auth = None
+        session.send(world.auth(world.prepared()), timeout=10)
+    else:
+        world.get()
+
+    assert len(elsewhere.arrived) == 2
+    assert [one for one in elsewhere.arrived if one.headers.keys() & SECRETS] == []
+
+
+def test_netrc_serves_other_origins_and_never_replaces_the_token(
+    world: World, elsewhere: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "netrc").write_text("default login c password d\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    world.turvo.fail_next(401)
+    world.turvo.redirect_next("/v1/shipments/list", times=2)
+    world.turvo.redirect_next(f"{elsewhere.url}/x")
+    world.get()
+
+    assert [bearer[:4] for bearer in world.bearers] == ["3b_-"] * 4
+    [arrived] = elsewhere.arrived
+    assert arrived.headers["authorization"].startswith("Basic ")
+    assert "x-api-key" not in arrived.headers

@@ -1,0 +1,439 @@
+"""Trouble with Redis over real sockets: told in words, at once, and over by itself."""
+
+from __future__ import annotations
+
+import gc
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+import pytest
+import redis
+
+from tests.support.interrupts import interrupted
+from tests.support.proxies import Proxy
+from tests.support.servers import RedisServer, free_port, self_signed
+from tests.support.threads import LONG, Call, until
+from turvo_session import Change, RedisStore, Slot, Snapshot, StoreError
+
+KEY = "turvo:auth_token"
+PASSWORD = "redis-password-0001"
+TOKEN = Slot(b'{"access_token": "a b"}', LONG)
+COMMANDS = ["eval", "getrange", "pttl", "xrevrange", "set", "pexpire", "xadd", "xread"]
+
+
+def write(store: RedisStore, *slots: Slot | None) -> None:
+    assert store.swap(store.read(), Change(*slots, wake=True))
+
+
+def trouble(call: Callable[[], object]) -> str:
+    """Return the words of the ``StoreError`` that ``call`` raises."""
+    with pytest.raises(StoreError) as caught:
+        call()
+    text = str(caught.value)
+    assert caught.value.__context__ is None and PASSWORD not in text
+    assert text.isprintable() and len(text) < 400
+    return text
+
+
+def read_if_possible(store: RedisStore) -> Snapshot | None:
+    try:
+        return store.read()
+    except StoreError:
+        return None
+
+
+# In words
+
+PLACES = [
+    ("redis://:{password}@127.0.0.1:{free}", "", "refused the connection; check that"),
+    ("redis://:{password}@redis.invalid", "", "redis.invalid:6379 was not found"),
+    ("unix://:{password}@/no/redis", "", "/no/redis cannot be reached: a file is"),
+    ("rediss://localhost:{tls}", "", "a certificate that is not trusted (self"),
+    ("rediss://localhost:{other}?ssl_ca_certs={ca}", "", "for another host name"),
+    ("redis://localhost:{tls}", "", "closed the connection; check the host, the port"),
+    ("rediss://127.0.0.1:{port}", "", "did not answer EVAL"),
+    ("redis://nobody:{password}@127.0.0.1:{port}", "", "does not accept the user or"),
+    ("redis://:{password}@127.0.0.1:{port}", "", "was given a password and has none"),
+    ("redis://127.0.0.1:{port}/99", "", "has no database of that number"),
+    ("redis://127.0.0.1:{port}", "CONFIG SET requirepass x", "wants a password"),
+    ("redis://127.0.0.1:{port}", "CONFIG SET maxmemory 1", "is out of memory"),
+    ("redis://127.0.0.1:{port}", "REPLICAOF 127.0.0.1 1", "is a read-only replica"),
+]
+
+
+@pytest.mark.parametrize(("url", "command", "words"), PLACES, ids=range(13))
+def test_trouble_names_the_server_the_cause_and_what_to_check(
+    url: str, command: str, words: str, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    here, _ = self_signed(tmp_path, "localhost")
+    there, ca = self_signed(tmp_path, "redis.example")
+    port = redis_server.port or 0
+    with Proxy(port, tls=here) as tls, Proxy(port, tls=there) as other:
+        ports = {"free": free_port(), "tls": tls.port, "other": other.port}
+        url = url.format(port=port, ca=ca, password=PASSWORD, **ports)
+        store = RedisStore.from_url(url, KEY)
+        if command:
+            with redis_server.client() as admin:
+                admin.execute_command(*command.split())
+
+        text = trouble(lambda: write(store, TOKEN))
+
+        assert text.startswith("Redis at ") and words in text
+        assert trouble(store.read) == f"still out of order: {text}"
+
+
+def test_a_command_that_is_renamed_away_is_named() -> None:
+    for command in ("EVAL", "XADD"):
+        with RedisServer(f'rename-command {command} ""') as server:
+            store = RedisStore.from_url(server.url, KEY)
+            text = trouble(lambda s=store: write(s, TOKEN))
+            assert f"does not know the command {command}" in text
+
+
+def test_tls_works_with_a_trusted_certificate_or_unchecked(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    context, trusted = self_signed(tmp_path, "localhost")
+    with Proxy(redis_server.port or 0, tls=context) as proxy:
+        for option in (f"ssl_ca_certs={trusted}", "ssl_cert_reqs=none"):
+            url = f"rediss://localhost:{proxy.port}/0?{option}"
+            write(RedisStore.from_url(url, KEY), TOKEN)
+
+
+@pytest.fixture
+def acl(redis_server: RedisServer) -> Iterator[tuple[redis.Redis, str]]:
+    """Yield an administrator, and the URL of a user with the least permissions."""
+    rules = ["reset", "on", f">{PASSWORD}", f"~{KEY}*", *(f"+{c}" for c in COMMANDS)]
+    with redis_server.client() as admin:
+        admin.execute_command("ACL SETUSER", "turvo", *rules)
+        yield admin, redis_server.url.replace("//", f"//turvo:{PASSWORD}@")
+
+
+def test_eight_commands_on_keys_with_one_prefix_are_enough(
+    acl: tuple[redis.Redis, str],
+) -> None:
+    for key in (KEY, f"{KEY}:{{0123456789ab}}"):
+        store = RedisStore.from_url(acl[1], key)
+        write(store, None, TOKEN)
+        seen = store.read()
+        waiter = Call(lambda s=store, v=seen: s.wait(v, LONG))
+        write(store, TOKEN, None)
+        waiter.result()
+    assert "EVAL on other:key" in trouble(RedisStore.from_url(acl[1], "other:key").read)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_forbidden_command_is_named_before_anything_is_written(
+    acl: tuple[redis.Redis, str], command: str
+) -> None:
+    """Except XREAD: a caller that has to wait meets that at once as well."""
+    acl[0].execute_command("ACL SETUSER", "turvo", f"-{command}")
+    store = RedisStore.from_url(acl[1], KEY)
+
+    def lead_and_wait() -> None:
+        store.swap(store.read(), Change(lease=TOKEN))
+        store.wait(store.read(), LONG)
+
+    assert f"does not allow {command.upper()} on {KEY}" in trouble(lead_and_wait)
+    assert acl[0].dbsize() == (command == "xread")
+
+
+# Replies that make no sense
+
+GOOD = b"*7\r\n" + 3 * b"$0\r\n\r\n:-2\r\n" + b"$3\r\n0-0\r\n"
+REPLIES = {
+    "nil": b"$-1\r\n",
+    "a number": b":7\r\n",
+    "a status": b"+QUEUED\r\n",
+    "too few": b"*1\r\n:1\r\n",
+    "life of text": GOOD.replace(b":-2", b"$2\r\n-2"),
+    "life for ever": GOOD.replace(b"$0\r\n\r\n:-2", b"$1\r\nx\r\n:" + b"9" * 400, 1),
+    "value of a number": GOOD.replace(b"$0\r\n\r\n", b":5\r\n", 1),
+    "value of two lines": GOOD.replace(b"$0\r\n\r\n", b"$3\r\na\nb\r\n", 1),
+    "id of text": GOOD.replace(b"0-0", b"a-b"),
+    "escapes": b"-\x1b[31mEVIL\x07 \xff hello\r\n",
+    "one word": b"-" + b"A" * (1 << 20) + b" x\r\n",
+    "another protocol": b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    "alert of TLS": b"\x15\x03\x01\x00\x02\x02F\r\n",
+    "nested": b"*1\r\n" * 5000 + b":1\r\n",
+    "negative": b"$-5\r\n",
+    "errors": b"*7\r\n" + b"-ERR x\r\n" * 7,
+    "refusal of numbers": b"*4\r\n" + b":1\r\n" * 4,
+    "endless": b"$4000000000\r\n" + b"x" * (1 << 21),
+    "never whole": b"*2147483647\r\n",
+}
+WORDS = {  # parsers differ in what they make of the others
+    "escapes": 'refused EVAL: "[31mEVIL',
+    "alert of TLS": "; check ",
+    "negative": "answer",
+    "refusal of numbers": "refused 1 on 1",
+    "never whole": "did not answer",
+}
+
+
+@pytest.fixture
+def url_answering() -> Iterator[Callable[[bytes], str]]:
+    """Return a function that runs a server with one reply, and returns its URL."""
+    with ExitStack() as stack:
+
+        def run(reply: bytes) -> str:
+            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            threading.Thread(target=serve, args=(listener, reply), daemon=True).start()
+            return f"redis://127.0.0.1:{listener.getsockname()[1]}"
+
+        yield run
+
+
+def serve(listener: socket.socket, reply: bytes) -> None:
+    """Serve one client after the other."""
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return
+        answer(connection, reply)
+
+
+def answer(connection: socket.socket, reply: bytes) -> None:
+    with connection:
+        try:
+            while asked := connection.recv(1 << 16):
+                connection.sendall(b"+OK\r\n" * asked.count(b"CLIENT"))
+                if b"EVAL" in asked or asked.startswith(b"\x16"):
+                    connection.sendall(reply)
+        except OSError:  # the client has hung up
+            return
+
+
+@pytest.mark.parametrize("name", REPLIES)
+def test_a_reply_that_makes_no_sense_is_trouble_and_nothing_else(
+    name: str, url_answering: Callable[[bytes], str]
+) -> None:
+    for options in ("", "?decode_responses=yes"):
+        store = RedisStore.from_url(url_answering(REPLIES[name]) + options, KEY)
+        text = trouble(store.read)
+        assert text.startswith("Redis at 127.0.0.1:")
+        assert WORDS.get(name, "never answers") in text
+
+
+def test_a_server_that_answers_tls_with_something_else_is_told(
+    url_answering: Callable[[bytes], str],
+) -> None:
+    url = url_answering(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    store = RedisStore.from_url(url.replace("redis", "rediss"), KEY)
+
+    assert "failed to agree on TLS (" in trouble(store.read)
+
+
+def test_a_swap_that_is_neither_applied_nor_refused_is_trouble(
+    url_answering: Callable[[bytes], str],
+) -> None:
+    seen = RedisStore.from_url(url_answering(GOOD), KEY).read()
+    store = RedisStore.from_url(url_answering(b":7\r\n"), KEY)
+
+    assert "never answers" in trouble(lambda: store.swap(seen, Change()))
+
+
+def test_trouble_is_the_same_without_threads_and_an_interrupt_is_none(
+    url_answering: Callable[[bytes], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**_: object) -> NoReturn:
+        raise RuntimeError("can't start new thread")
+
+    urls = [url_answering(REPLIES[name]) for name in ("nil", "life for ever")]
+    urls += [f"redis://127.0.0.1:{free_port()}", url_answering(b":x\r\n")]
+    stores = [RedisStore.from_url(url, KEY) for url in urls]
+    limit = TimeoutError("of the caller's time limit")
+
+    class Limited(redis.Redis):
+        def execute_command(self, *_: object, **__: object) -> NoReturn:
+            limit.__traceback__ = None
+            interrupt(limit)
+
+    monkeypatch.setattr(threading, "Thread", refuse)
+    for store in stores:
+        assert trouble(store.read).startswith("Redis at 127.0.0.1:")
+    with pytest.raises(TimeoutError) as caught:
+        RedisStore(Limited(), KEY).read()
+    assert caught.value is limit
+
+
+def interrupt(error: BaseException) -> NoReturn:
+    raise error
+
+
+# Lost and late
+
+
+@pytest.mark.parametrize("how", ["cut", "swallow"])
+def test_a_lost_answer_is_asked_for_again(
+    redis_server: RedisServer, how: Literal["cut", "swallow"]
+) -> None:
+    """A swap whose answer was lost is reported as refused, and was applied."""
+    with Proxy(redis_server.port or 0) as proxy:
+        store = RedisStore.from_url(proxy.url, KEY)
+        seen = store.read()
+        proxy.lose(b"EVAL", how=how)
+
+        assert not store.swap(seen, Change(lease=TOKEN))
+
+        assert proxy.lost and store.read().lease is not None
+
+
+def test_a_hung_server_costs_one_timeout_and_is_used_again_when_it_is_back(
+    redis_server: RedisServer,
+) -> None:
+    store, patient, waiting = (
+        RedisStore.from_url(redis_server.url, KEY) for _ in range(3)
+    )
+    write(store, TOKEN)
+    seen = waiting.read()
+    redis_server.pause()
+
+    def seconds_of(work: Callable[[], object], words: str) -> float:
+        start = time.monotonic()
+        assert words in trouble(work)
+        return time.monotonic() - start
+
+    def read_patiently() -> None:
+        patient.be_patient(2.0)
+        patient.read()
+
+    calls = [
+        Call(lambda: seconds_of(store.read, "did not answer EVAL")),
+        Call(lambda: seconds_of(read_patiently, "did not answer EVAL")),
+        Call(lambda: seconds_of(lambda: waiting.wait(seen, 0.1), "answer XREAD")),
+    ]
+    first, second, third = (call.result() for call in calls)
+    assert 0.9 < first < LONG / 2 and second > 1.9 and third > 0.9
+
+    start = time.monotonic()
+    for call in (store.read, lambda: store.wait(seen, LONG)) * 20:
+        assert trouble(call).startswith("still out of order: ")
+    assert time.monotonic() - start < 0.9
+
+    redis_server.resume()
+    store.try_again()
+    write(store, TOKEN)
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["from_url", "handed in"])
+def test_a_slow_server_is_used_again_and_one_slower_than_a_second_is_not(
+    redis_server: RedisServer, own: bool
+) -> None:
+    with (
+        Proxy(redis_server.port or 0) as proxy,
+        redis.Redis(port=proxy.port, protocol=2, socket_timeout=None) as client,
+    ):
+        store = RedisStore.from_url(proxy.url, KEY) if own else RedisStore(client, KEY)
+        write(store, TOKEN)
+        proxy.drip = 0.03
+        assert "did not answer EVAL" in trouble(store.read)
+        until(lambda: "turvo_session" not in {t.name for t in threading.enumerate()})
+        trouble(store.read)
+
+        proxy.drip = 0.001  # slower than a probe waits, so a late answer counts
+        assert until(lambda: read_if_possible(store)).token is not None
+        proxy.drip = 0.0
+        proxy.lose(b"EVAL", how="swallow")
+        read_if_possible(store)
+        assert until(lambda: read_if_possible(store)).token is not None
+
+
+def test_a_full_server_still_removes_a_lease(redis_server: RedisServer) -> None:
+    store = RedisStore.from_url(redis_server.url, KEY)
+    write(store, TOKEN, TOKEN)
+    with redis_server.client() as client:
+        client.config_set("maxmemory", 1)
+
+    assert "is out of memory" in trouble(lambda: write(store, TOKEN, None))
+
+    store.try_again()
+    seen = store.read()
+    assert seen.lease is None and seen.token is not None
+
+
+def test_a_whole_wait_is_one_command_also_when_an_interrupt_ends_it(
+    redis_server: RedisServer,
+) -> None:
+    store = RedisStore.from_url(redis_server.url, KEY)
+    seen = store.read()
+    limit = TimeoutError("of the caller's time limit")
+    with redis_server.client() as client:
+
+        def reads() -> int:
+            return int(client.info("commandstats")["cmdstat_xread"]["calls"])
+
+        store.wait(seen, 1.3)
+        assert reads() == 1
+
+        def is_blocked() -> object:
+            return client.info("clients")["blocked_clients"]
+
+        with interrupted(is_blocked, limit), pytest.raises(TimeoutError) as caught:
+            store.wait(seen, LONG)
+        assert caught.value is limit
+        assert store.read().token is None
+
+
+# Forks
+
+
+class Strange(redis.Redis):
+    """A client of which no second one can be made from a pool."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(connection_pool=redis.ConnectionPool.from_url(url))
+
+
+CLIENTS: dict[str, Callable[[str], Any]] = {
+    "pool": redis.Redis.from_url,
+    "blocking pool": lambda url: redis.Redis(
+        connection_pool=redis.BlockingConnectionPool.from_url(url)
+    ),
+    "strange": Strange,
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize("kind", ["url", *CLIENTS])
+def test_a_child_forked_while_a_thread_is_in_the_pool_has_a_pool_of_its_own(
+    redis_server: RedisServer, kind: str
+) -> None:
+    """As far as another pool can be made."""
+    store = RedisStore.from_url(redis_server.url, KEY)
+    if kind != "url":
+        store = RedisStore(CLIENTS[kind](redis_server.url), KEY)
+    write(store, TOKEN)
+    pool = store._client.of_this_process().connection_pool
+    locked, release = threading.Event(), threading.Event()
+
+    def hold_lock() -> None:
+        with threading.Lock() if kind == "strange" else pool._lock:
+            locked.set()
+            release.wait(LONG)
+
+    holder = Call(hold_lock)
+    assert locked.wait(LONG)
+    child = os.fork()
+    if child == 0:
+        try:
+            threading.Timer(20.0, os._exit, (3,)).start()
+            seen = store.read()
+            del store, pool
+            gc.collect()
+            os._exit(seen.token is None)
+        finally:
+            os._exit(2)
+
+    release.set()
+    holder.result()
+    assert os.waitpid(child, 0)[1] == 0
+    assert store.read().token is not None
+    pool.disconnect()
