@@ -53,7 +53,8 @@ if TYPE_CHECKING:
     from .store import TokenStore
 
 MOST_REPLAYS = 2
-"""How often a request is sent again: an adopted token can be refused as well."""
+"""How often a request is sent again: an adopted token can be refused as well. Once more
+if the refused token itself was sent again first."""
 MOST_ORIGINS_TOLD = 64
 """Other origins that an auth mentions in the log, each of them once."""
 
@@ -491,7 +492,7 @@ _NOTHING: Attachment = _Nothing()
 
 
 class Conversation:
-    """What follows a 401: the request is sent again, at most twice.
+    """What follows a 401: the request is sent again, two or three times at most.
 
     If an exception ends it, the last answer is closed, and the object no longer refers
     to anything that holds a secret.
@@ -509,6 +510,7 @@ class Conversation:
         self._response = response
         self._options = options
         self._turns = 0
+        self._most_turns = MOST_REPLAYS
         self._was_good = attachment.is_known_good
         self._may_login = response.request not in auth._uncured
 
@@ -518,7 +520,7 @@ class Conversation:
 
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_result(lambda turn: turn.needs_another),
-            stop=tenacity.stop_after_attempt(MOST_REPLAYS),
+            stop=lambda _: self._turns >= self._most_turns,
             retry_error_callback=_last_result,
         )
         try:
@@ -551,6 +553,9 @@ class Conversation:
     def _next_token(self) -> Got | Adopt | Stay | None:
         """Choose the token for the next turn; ``None`` if no token would help."""
         if self._repeats_first():
+            # If this was no false alarm, there have to be turns enough for the other
+            # tokens: one to adopt, and one of a login.
+            self._most_turns = MOST_REPLAYS + 1
             return Stay()
         try:
             outcome = self._auth._source.renew(
@@ -573,6 +578,8 @@ class Conversation:
     def _repeats_first(self) -> bool:
         """Return whether the same token is sent again before it is replaced."""
         is_current = self._attachment is self._auth._latest
+        if self._turns > MOST_REPLAYS:
+            return False
         if not (is_current and self._was_good and self._may_login):
             return False
         if not rewound(self._response.request):

@@ -196,8 +196,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """The budget of eight attempts is spent; the next one is allowed in ``left``
-    seconds."""
+    """The budget of eight attempts is spent, for ``left`` more seconds."""
 
     rejected: bool
     left: float
@@ -279,8 +278,7 @@ class History:
         return history, new
 
     def with_copy(self, record: Record, seconds: float) -> History:
-        """Add a copy of another store's record, which counts for ``seconds`` by
-        itself."""
+        """Add a copy of another store's record, which is believed for ``seconds``."""
         others = [old for old in self.records if not _replaces(record, old)]
         records = (*others, record)[-MOST_RECORDS:]
         return replace(self, records=records, believed=seconds)
@@ -296,8 +294,7 @@ class History:
         return True
 
     def blocking(self, client: Client) -> Record | None:
-        """Return the record that keeps ``client`` from logging in for longest, if
-        any."""
+        """Return the record that keeps ``client`` from logging in for longest."""
         found = [
             record
             for record in self.records
@@ -315,8 +312,7 @@ class History:
         return [one for one in self.attempts if one.endpoint == client.endpoint]
 
     def spent_budget(self, client: Client) -> Budget | None:
-        """Return the budget if ``client`` may make no further attempt, else
-        ``None``."""
+        """Return the budget if ``client`` may make no further attempt."""
         last = self.attempts_of(client)[-MOST_ATTEMPTS:]
         if len(last) < MOST_ATTEMPTS:
             return None
@@ -383,8 +379,7 @@ class History:
         return max((old.step for old in earlier), default=0) + 1
 
     def _only_process(self, client: Client) -> str:
-        """Return the client's name, or "" if another process cannot reach Turvo
-        either."""
+        """Return the client's name, or "" if Turvo is unreachable for others too."""
         known = [
             record.process
             for record in self.records

@@ -75,8 +75,7 @@ class Level:
         raise StoreError(f"no write was applied in {MOST_STEPS} tries")
 
     def attempt(self, rule: Rule, default: object) -> Any:
-        """Return the result of ``rule``, or ``default`` where it cannot be carried
-        out."""
+        """Return the result of ``rule``, or ``default`` if the store is in trouble."""
         try:
             return self.carry_out(rule)
         except (StoreError, OutOfPatience):
@@ -93,8 +92,7 @@ class Level:
             be_patient(seconds)
 
     def look_again(self, ask: Ask) -> Outcome | None:
-        """Return a token of the store's, though the store was in trouble a moment
-        ago."""
+        """Return a token of the store, which was in trouble a moment ago."""
         try_again = getattr(self.store, "try_again", None)
         if try_again is not None:
             try_again()
@@ -125,8 +123,9 @@ class Level:
         self._tell(Waited(self._clock() - before))
 
     def _watched(self, kind: str, call: Callable[[], T]) -> T:
-        """Call the store. It has recovered when the kind of call that failed works
-        again.
+        """Call the store, and notice when it stops working or has recovered.
+
+        It has recovered when the kind of call that failed works again.
 
         A full server and a replica can be read but not written, so a call of another
         kind that works is no recovery.

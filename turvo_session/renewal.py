@@ -301,8 +301,7 @@ def prove(seen: Snapshot, token: Token) -> Write[None] | None:
 
 
 def forget(seen: Snapshot, token: Token | None) -> Write[None] | None:
-    """Drop ``token``, if the store still holds it, and what is remembered of
-    failures."""
+    """Drop ``token``, if the store still holds it, and the history of failures."""
     held = held_token(seen)
     if token and held and same_secret(token, held):
         return Write(Change(token=None, failure=None), None)
@@ -373,8 +372,7 @@ def _lead(history: History, ask: Ask, spare: Token | None) -> Lead:
 
 
 def _written(seen: Snapshot, ask: Ask, outcome: Settling) -> Write[Outcome]:
-    """Return the write that ends the lease, stores the outcome and wakes the
-    waiters."""
+    """Return the write that stores the outcome, ends the lease and wakes all."""
     history = failures.load(seen.failure)
     if isinstance(outcome, Got | Adopt):
         return Write(_stored(seen, ask, outcome, history), outcome)

@@ -440,6 +440,9 @@ def _text_problem(value: object) -> str:
         return "must not begin with a blank or a line end"
     if value != value.rstrip():
         return "must not end with a blank or a line end"
+    # Bytes of an environment that are not UTF-8 become lone surrogates.
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        return "must be text that UTF-8 can encode"
     return ""
 
 

@@ -112,8 +112,7 @@ class TokenStatus:
 
 
 class TokenSource:
-    """Holds the current token of this process, and gets another when it must be
-    replaced.
+    """Holds the current token of this process, and replaces it when needed.
 
     ``tell`` is called with every event, after the renewal that it belongs to.
     """
@@ -199,8 +198,7 @@ class TokenSource:
             level.attempt(partial(renewal.prove, token=token), None)
 
     def forget(self) -> None:
-        """Drop the current token, and what is remembered of failures, in every
-        store."""
+        """Drop the current token and the history of failures, in every store."""
         token = self.current or self._stored_token()
         self.current = None
         for level in self._levels:

@@ -128,8 +128,7 @@ class TokenStore(Protocol):
         """Return what the store holds now."""
 
     def swap(self, seen: Snapshot, change: Change) -> bool:
-        """Apply ``change`` in one atomic step if the three values are still as
-        ``seen``.
+        """Apply ``change`` in one step if the three values are still as ``seen``.
 
         Returns ``False``, and writes nothing, if another caller changed one of them
         first. A change with ``wake`` ends every ``wait``.

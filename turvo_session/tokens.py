@@ -34,8 +34,9 @@ def fingerprint(secret: str) -> str:
 
 
 def usable(secret: object) -> bool:
-    """Return whether ``secret`` can go into a header: 1 to 8192 visible ASCII
-    characters."""
+    """Return whether ``secret`` can go into a header.
+
+    It must be a string of 1 to 8192 visible ASCII characters."""
     return isinstance(secret, str) and _matches_header_value(secret) is not None
 
 
@@ -78,8 +79,7 @@ class Token(Hidden):
         return fingerprint(self.access_token)
 
     def seconds_left(self, now: float) -> float:
-        """Return the seconds until the end at the monotonic moment ``now``, at least
-        0."""
+        """Return the seconds left at the monotonic moment ``now``, at least 0."""
         return max(0.0, self.end - now)
 
     def state(self, now: float) -> str:

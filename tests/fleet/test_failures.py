@@ -137,8 +137,7 @@ def test_a_wrong_password_is_tried_once_by_the_whole_fleet(site: Site) -> None:
 def test_no_mixture_of_processes_makes_a_ninth_attempt_in_15_minutes(
     site: Site,
 ) -> None:
-    """12 processes, three of them wrong, and 60 commands, while Turvo fails in every
-    way; afterwards the right ones get a token within 15 minutes."""
+    """12 processes, 3 of them wrong, and 60 commands, while Turvo fails in all ways."""
     turvo, chance = site.turvo, Random(7)
     broken = [Answer(500), Answer(504), None, Answer(200, b"<html>")]
     rejections = [Answer(400, INVALID_GRANT.encode()), Answer(422, b"{}")]

@@ -1,8 +1,4 @@
-"""One login for the whole fleet: real processes, a real Redis-protocol server.
-
-What holds while Redis is in trouble is in ``test_fleet_faults``, and what a failed
-login means in ``test_failures``.
-"""
+"""One login for the whole fleet: real processes, a real Redis-protocol server."""
 
 from __future__ import annotations
 
@@ -221,10 +217,7 @@ OUTAGES = {
 def test_an_outage_of_the_token_endpoint_is_not_felt_while_the_token_is_due(
     outage: Outage,
 ) -> None:
-    """The fleet makes one try after each pause, and the old token serves to its end.
-
-    The pauses end with the token: then one process logs in.
-    """
+    """There is one try after each pause; the pauses end with the old token."""
     with separate_site() as site, site.workers(3, token_timeout=QUICK) as fleet:
         site.call(fleet)
         site.make_due()

@@ -49,8 +49,7 @@ def fork(worker: Worker, children: int, threads: int) -> list[object]:
 def test_a_child_forked_in_the_middle_of_a_login_works(
     site: Site, environ: Environ
 ) -> None:
-    """With Redis it waits for its parent's login; without, it logs in itself, although
-    its memory says that another thread leads."""
+    """With Redis it waits for its parent's login; without, it logs in by itself."""
     hold = site.turvo.hold()
     with workers(1, environ) as (parent,):
         start([parent], threads=2, calls=1)
@@ -127,9 +126,6 @@ def test_a_child_forked_while_another_thread_holds_a_lock_works(
     """The thread that is in redis-py's pool, or in the memory, is not in the child."""
     script = FETCH + FORKED_WITH_A_LOCK.format(owner=owner, lock=lock)
     assert run_python(script, site.environ | QUIET) == "200 0\n0\n"
-
-
-# Pickles
 
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +32,15 @@ COMMANDS = [line for line in SHELL if line not in SETUP]
 @pytest.fixture
 def environment(
     turvo: FakeTurvo, redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> dict[str, str]:
-    """Set what a reader of the README has set; return the whole environment."""
+) -> Iterator[dict[str, str]]:
+    """Set what a reader of the README has set; yield the whole environment."""
     for name, value in {**turvo.environ, "REDIS_URL": redis_url}.items():
         monkeypatch.setenv(name, value)
     scripts = Path(sys.executable).parent
-    return {**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
+    logger = logging.getLogger("turvo_session")
+    level = logger.level
+    yield {**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
+    logger.setLevel(level)  # one block sets it
 
 
 @pytest.mark.parametrize("block", PYTHON, ids=lambda block: block.splitlines()[-1][:40])

@@ -69,6 +69,8 @@ class Call:
     interrupted_at: float | None = None
     store_failed: bool = False
     commands: int = 0
+    was_good: bool = False
+    """Whether the process has seen the token accepted that it began with."""
     failed_commands: int = 0
     logged_in: bool = False
     failed_login: bool = False
@@ -125,6 +127,7 @@ class Checks:
         self._flight_since = 0.0
         self._counted: list[float] = []
         self._failed: list[FailedLogin] = []
+        self._doubted: dict[str, float] = {}
         self._served: dict[str, int] = {}
         self._unreached: set[Process] = set()
 
@@ -153,6 +156,10 @@ class Checks:
         )
         task.last_look = task.last_command = 0
         self.forbidden_calls += path == self.world.forbidden_path
+
+    def token_accepted(self, token: Token) -> None:
+        """Remember that Turvo accepted the token in some process."""
+        self._doubted[token.access_token] = 0.0
 
     def token_refused(self, task: Task, token: Token) -> None:
         """Remember that Turvo answered 401 in this call."""
@@ -351,6 +358,9 @@ class Checks:
         self._failed.clear()
         self.logins.append(world.now)
         call.logged_in = True
+        if call.refused:
+            doubted_until = world.now + failures.DOUBTED_FOR
+            self._doubted.setdefault(result.access_token, doubted_until)
         if call.refused or call.forced:
             return
         served = self._served.get(result.access_token, 0) + 1
@@ -430,8 +440,13 @@ class Checks:
     def _check_need(self, flight: Flight) -> None:
         """Check that there is no login while the store holds a fresh good token."""
         world, task = self.world, flight.task
+        call = task.call
+        last_refused = call.refused[-1] if call.refused else ""
+        doubted_until = self._doubted.get(last_refused, 0.0)
+        if not call.was_good and doubted_until > world.now + ROUNDING:
+            self.fail("a login though the refused token was in doubt")
         held = world.store.token()
-        if held is None or held[0] in task.call.refused:
+        if held is None or held[0] in call.refused:
             return
         command, _ = world.store.token_since
         life = world.setting.life

@@ -264,12 +264,6 @@ MUTANTS = (
         "    if ask.refused and history.doubts(ask.refused) and",
         "    if False and",
     ),
-    Mutant(
-        "a process takes a token of its own that it cannot store",
-        "renewal",
-        "        return outcome if led else _written(seen, ask, outcome)\n",
-        "        return _written(seen, ask, outcome)\n",
-    ),
 )
 
 

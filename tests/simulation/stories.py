@@ -15,7 +15,7 @@ from turvo_session.failure import FOREIGN, PAUSES, REJECTED, UNANSWERED, UNAVAIL
 
 from .explore import RandomOrder, Run, hold_token
 from .scheduler import InTurn, Order, Task
-from .world import FORBIDDEN, QUICK_LOGIN, RIGHT, Process, Setting, World
+from .world import FORBIDDEN, RIGHT, Process, Setting, World
 
 MINUTE = 60.0
 
@@ -227,10 +227,43 @@ def served_again(seed: int) -> World:
 
     There are at most two logins a rollover.
     """
-    world = World(Setting("same", life=600.0))
+    world = World(Setting("same", life=60.3, login_seconds=0.2))
     for _ in range(3):
-        world.add_process().run(_calls(1300, 1.0))
+        world.add_process().run(_calls(900, 0.2))
     _tell(world, seed)
+    return world
+
+
+def missing_store(seed: int) -> World:
+    """A process with a wrong password has no store, and keeps the rules by itself."""
+    world = World(Setting())
+    world.store.away_until = math.inf
+    world.add_process("wrong").run(_calls(400, 5.0))
+    _tell(world, seed)
+    return world
+
+
+def read_only_store(seed: int) -> World:
+    """The store keeps a token that was revoked, and takes no other one.
+
+    The next revocation is healed as well: the process does not go back to the first.
+    """
+    world = World(Setting())
+    world.turvo.is_moody = True
+    process = world.add_process()
+    hold_token(9999.0)(world)
+    world.store.read_only_until = math.inf
+
+    def work(task: Task) -> None:
+        for _ in range(2):
+            world.turvo.revoke_all()
+            for _ in range(3):
+                world.scheduler.pause("sleep", world.now + 10.0)
+                process.call(task)
+
+    process.run(work)
+    _tell(world, seed)
+    _expect_only_answers(process)
     return world
 
 
@@ -246,7 +279,7 @@ def existing_script(seed: int) -> World:
     caller.run(_calls(1, 0.0))
 
     def write(task: Task) -> None:
-        world.scheduler.pause("sleep", world.now + QUICK_LOGIN / 2 + 0.1)
+        world.scheduler.pause("sleep", world.now + world.setting.login_seconds / 2 + 0.1)
         world.store_by_script()
         world.store.away_commands = 1
 
@@ -272,6 +305,8 @@ STORIES: dict[str, Callable[[int], World]] = {
         late_rejections,
         served_again,
         existing_script,
+        missing_store,
+        read_only_store,
     )
 }
 

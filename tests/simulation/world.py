@@ -48,12 +48,12 @@ BUSY = "busy"
 """Turvo's answer 503 with a ``Retry-After`` of ``BUSY_FOR`` seconds."""
 BUSY_FOR = 120.0
 SLOW = "slow"
-QUICK_LOGIN = 1.0
 SLOW_LOGIN = 12.0
 PAUSE_OF_BREAKER = (2.0, 60.0)
 """Seconds for which a connection leaves a broken store alone: at first, and at most."""
 REMEMBERED_FOR = 60.0
 """Seconds for which a process remembers uncured requests and false alarms."""
+MOMENT = 1e-6
 MOST_WRONG = 10
 """Wrong passwords in a row within ``LOCKED_FOR`` seconds after which Turvo locks."""
 LOCKED_FOR = 900.0
@@ -69,10 +69,12 @@ class Setting:
 
     ``policy``: a login gives a ``"fresh"`` token, the ``"same"`` one as long as that lives,
     or a fresh one that ends the old one (``"revoke"``). ``life`` is in seconds.
+    ``login_seconds`` is the length of a token request, unless it hangs.
     """
 
     policy: str = "fresh"
     life: float = 43200.0
+    login_seconds: float = 1.0
 
 
 class World:
@@ -428,13 +430,22 @@ class LocalStore(MemoryStore):
     """
 
     def __init__(self, process: Process) -> None:
-        super().__init__(clock=process.world.clock)
+        super().__init__(clock=self._moment)
         self._process = process
         self._waiters: list[Task] = []
+        self._delay = 0.0
 
     def read(self) -> Snapshot:
+        """Return what the memory holds, a moment later than it was written.
+
+        So it is on a real clock. Otherwise a time of zero could come back as more, because
+        floats round.
+        """
         self._take_turn("look at the memory")
-        return super().read()
+        self._delay = MOMENT
+        seen = super().read()
+        self._delay = 0.0
+        return seen
 
     def swap(self, seen: Snapshot, change: Change) -> bool:
         self._take_turn("write to the memory")
@@ -451,6 +462,9 @@ class LocalStore(MemoryStore):
             self._waiters.append(getcurrent())
             world.scheduler.pause("woken", world.now + seconds)
         self._process.learn("woken in memory", None)
+
+    def _moment(self) -> float:
+        return self._process.world.now + self._delay
 
     def held(self) -> object:
         """Return what the memory holds."""
@@ -626,12 +640,12 @@ class ModelLogin:
         scheduler, process = self._world.scheduler, self._process
         sent = self._world.now
         flight.sending = True
-        scheduler.pause("login half-way", sent + QUICK_LOGIN / 2)
+        seconds = self._world.setting.login_seconds / 2
+        scheduler.pause("login half-way", sent + seconds)
         turvo = self._world.turvo
         answer = turvo.next_answer(process)
         if not process.has_route:
             answer = UNREACHABLE
-        seconds = QUICK_LOGIN / 2
         if answer == SLOW:
             seconds, answer = SLOW_LOGIN - seconds, ""
         if answer == UNANSWERED:
@@ -764,6 +778,7 @@ class Process:
         assert self.attached is not None
         token = self.attached.token
         self.world.checks.token_refused(task, token)
+        task.call.was_good = True
         self.source.renew(token, known_good=True)
 
     def send(self, token: Token, path: str) -> int:
@@ -797,6 +812,7 @@ class Process:
 
     def note_accepted(self, used: Attached, path: str) -> None:
         """Note that a request had an answer other than 401."""
+        self.world.checks.token_accepted(used.token)
         self.uncured.pop(path, None)
         used.is_known_good = True
         if used.is_doubted:
@@ -823,7 +839,7 @@ def converse(process: Process, path: str) -> int:
     if status != 401:
         process.note_accepted(used, path)
         return status
-    was_good = used.is_known_good
+    was_good = getcurrent().call.was_good = used.is_known_good
     may_login = world.now >= process.uncured.get(path, -math.inf)
     outcome: Got | Adopt | Stay = Stay()
     for turn in (1, 2):

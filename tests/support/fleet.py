@@ -325,12 +325,18 @@ class FleetTurvo(FakeTurvo):
         if where == "token":
             self.asked.append(self._time())
         answer = super()._answer(method, url, *request)
-        for hold in self._holds:
-            if hold.where == where and not hold.arrived.is_set():
-                hold.arrived.set()
-                hold.released.wait(LONG)
-                break
+        hold = self._next_hold(where)
+        if hold is not None:
+            hold.released.wait(LONG)
         return answer
+
+    def _next_hold(self, where: str) -> Hold | None:
+        with self._lock:
+            for hold in self._holds:
+                if hold.where == where and not hold.arrived.is_set():
+                    hold.arrived.set()
+                    return hold
+        return None
 
     def __exit__(self, *error: object) -> None:
         for hold in self._holds:
@@ -353,10 +359,10 @@ class Site:
 
     server: RedisServer
 
-    def __init__(self, turvo: FleetTurvo, url: str, server_url: str = "") -> None:
+    def __init__(self, turvo: FleetTurvo, url: str) -> None:
         self.turvo = turvo
         self.environ = shared(turvo, url)
-        self.redis = redis.Redis.from_url(server_url or url, socket_timeout=5)
+        self.redis = redis.Redis.from_url(url, socket_timeout=5)
         self._fleet: list[Worker] = []
         self._owed = 0.0
 

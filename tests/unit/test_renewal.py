@@ -369,12 +369,15 @@ def test_a_failure_is_added_to_what_is_remembered() -> None:
     assert history.attempts == (Attempt("url", False, 900.0),) * 2
 
 
-@pytest.mark.parametrize(("left", "believed"), [(200.0, 1.0), (0.5, 0.5)])
+@pytest.mark.parametrize(
+    ("who", "left", "believed"),
+    [("", 200.0, 1.0), ("", 0.5, 0.5), ("forced", 200.0, 0.0)],
+)
 def test_a_failure_known_below_is_believed_for_a_second(
-    left: float, believed: float
+    who: str, left: float, believed: float
 ) -> None:
     """It may be cleared there meanwhile. What is told of it is its whole rest."""
-    copy = noted("mine", "", Fail(record(UNANSWERED, left)))
+    copy = noted("mine", who, Fail(record(UNANSWERED, left)))
     assert (copy.believed, copy.records[0].left) == (believed, left)
 
 

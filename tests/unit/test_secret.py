@@ -45,6 +45,15 @@ def test_a_store_in_memory_shows_no_token() -> None:
     assert SECRET not in walked(store) + walked(store.read())
 
 
+def test_a_slot_with_its_values_swapped_shows_none_in_its_frame() -> None:
+    """Error trackers show the variables of every frame that an exception passes."""
+    with pytest.raises(TypeError, match="must be a number of seconds") as caught:
+        Slot(10.0, SECRET)  # type: ignore[arg-type]
+    frame = caught.traceback[-1].frame
+    assert frame.code.name == "__init__"
+    assert not {"value", "left"} & frame.f_locals.keys()
+
+
 def test_two_secrets_are_equal_if_their_values_are() -> None:
     assert Secret(SECRET).reveal() == SECRET
     assert Secret(SECRET) == Secret(SECRET) != Secret("another")

@@ -74,7 +74,7 @@ NO_URLS = [
     *("nonsense", "ftp://x/v1", "https://user:pass-word@publicapi.turvo.com/v1"),
     *("https://x/v1?key=pass-word", "https://x/v1#pass-word", "https://x\\y"),
     *("https://x@", "https://x y/v1", "https://*.x/v1", "https://x:99999"),
-    *("https://x:port", "https://[::1", "https://\udcff/v1"),
+    *("https://x:port", "https://[::1"),
 ]
 PLAIN_HTTP = ["publicapi.turvo.com", "10.0.0.1", "[::]", "localhost.evil.test", "127.1"]
 ENDPOINTS = [
@@ -101,6 +101,7 @@ WRONG: list[tuple[str, list[Any], str]] = [
     # Mistakes of `echo` and the clipboard, which Turvo would take for wrong passwords.
     *((name, [" pass-word"], BEFORE) for name in TEXTS),
     *((name, ["pass-word\r\n", "pass-word\xa0"], AFTER) for name in TEXTS),
+    *((name, ["pass-word\udcff"], "must be text that UTF-8 can") for name in TEXTS),
 ]
 
 
