@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 
 from .explore import BOUNDS, ONE_SWITCH, SCENARIOS, Run, explore, run_script, run_seed
-from .stories import STORIES, run_story
+from .stories import run_story
 from .suite import suite_parts
 from .world import virtual_library
 

@@ -15,9 +15,11 @@ from turvo_session.store import Slot
 from turvo_session.tokens import Token, dump
 
 from .faults import FAULTS, LONGER_FAULTS, Fault
+from .process import Process
 from .scheduler import SLOWEST_STEP, InTurn, Pruned, Task
 from .trace import describe_run
-from .world import FORBIDDEN, RIGHT, Process, Setting, World
+from .turvo_model import FORBIDDEN, RIGHT, SHIPMENTS, TURVO, Setting
+from .world import World
 
 FAULTS_BEFORE = {
     step: tuple(fault for fault in FAULTS if step in fault.steps)
@@ -95,7 +97,7 @@ class Scenario:
     second: str = RIGHT
     """The credentials of the second process."""
     prepare: Callable[[World], None] = _stay_cold
-    paths: tuple[str, str] = ("/shipments", "/shipments")
+    paths: tuple[str, str] = (SHIPMENTS, SHIPMENTS)
 
     def begin(self, world: World) -> None:
         """Start the processes."""
@@ -116,11 +118,11 @@ SCENARIOS = (
     Scenario("ending", prepare=hold_token(0.6)),
     Scenario("wrong", second="wrong"),
     Scenario("no-route", prepare=_lose_route),
-    Scenario("forbidden", prepare=hold_token(9999.0), paths=(FORBIDDEN, "/shipments")),
+    Scenario("forbidden", prepare=hold_token(9999.0), paths=(FORBIDDEN, SHIPMENTS)),
 )
 
 
-def one_call(path: str = "/shipments") -> Callable[[Task], None]:
+def one_call(path: str = SHIPMENTS) -> Callable[[Task], None]:
     """Return the work of a process that makes one call."""
 
     def work(task: Task) -> None:
@@ -341,7 +343,7 @@ def _start_fleet(world: World, random: Random) -> None:
             (0.0, life / 2, life),
         )
     )
-    paths = ["/shipments"] * 20
+    paths = [SHIPMENTS] * 20
     if random.random() < 0.2:
         paths += [FORBIDDEN] * 5
     calls = random.randint(2, 8)
@@ -359,10 +361,10 @@ def _start_fleet(world: World, random: Random) -> None:
 
     world.workload = work
     for number in range(random.randint(2, 6)):
-        credentials, endpoint = RIGHT, "turvo"
+        credentials, endpoint = RIGHT, TURVO
         if number:
             credentials = random.choice((RIGHT, RIGHT, RIGHT, "wrong", "wrong-too"))
-            endpoint = random.choice(("turvo",) * 12 + ("elsewhere",))
+            endpoint = random.choice((TURVO,) * 12 + ("elsewhere",))
         process = world.add_process(credentials, endpoint=endpoint)
         threads = 1
         if not world.one_thread:
@@ -386,7 +388,7 @@ def heal_fleet(world: World) -> None:
     scheduler.order = InTurn()
     world.end_faults()
     alive = [process for process in world.processes if not process.dead]
-    right = [one for one in alive if one.is_right and one.endpoint == "turvo"]
+    right = [one for one in alive if one.is_right and one.endpoint == TURVO]
     while len(right) < 2:
         right.append(world.add_process())
     scheduler.now += SETTLING + _longest_pause(world, right)

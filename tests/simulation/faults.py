@@ -19,7 +19,10 @@ from turvo_session.failure import (
 )
 
 from .scheduler import Task, end_task
-from .world import BUSY, SLOW, World
+from .turvo_model import BUSY, SLOW
+
+if TYPE_CHECKING:
+    from .world import World
 
 COMMANDS = frozenset({"read", "swap", "wait"})
 WRITES = frozenset({"read", "swap"})
@@ -191,7 +194,15 @@ FAULTS = (
     Fault("Turvo revokes every token", "revoked", TURVO_STEPS, _revoke),
     *(
         Fault(f"Turvo's next answer is {kind}", "login", HALF_WAY, _answer(kind))
-        for kind in (UNREACHABLE, UNAVAILABLE, UNANSWERED, FOREIGN, REJECTED, BUSY, SLOW)
+        for kind in (
+            UNREACHABLE,
+            UNAVAILABLE,
+            UNANSWERED,
+            FOREIGN,
+            REJECTED,
+            BUSY,
+            SLOW,
+        )
     ),
     Fault("the process loses its route", "route", HALF_WAY, _cut_route),
 )

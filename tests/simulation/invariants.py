@@ -17,9 +17,7 @@ from turvo_session.errors import (
 )
 from turvo_session.events import LoggedIn
 from turvo_session.failure import (
-    FOREIGN,
     REJECTED,
-    UNANSWERED,
     UNAVAILABLE,
     UNREACHABLE,
     Failure,
@@ -28,9 +26,12 @@ from turvo_session.failure import (
 from turvo_session.store import KEEP, Change
 from turvo_session.tokens import Token, parse_object
 
+from .turvo_model import COUNTED, FORBIDDEN, TURVO
+
 if TYPE_CHECKING:
+    from .process import Process
     from .scheduler import Task
-    from .world import Process, World
+    from .world import World
 
 STORE_FAULTS = frozenset({"suspend", "lost", "away", "read-only", "clock", "data"})
 """Kinds of fault after which two processes may lead at once."""
@@ -46,8 +47,6 @@ PATIENCE = 39.0
 """Seconds after which a caller no longer waits for other callers."""
 SHORTEST_PAUSES = {kind: pauses[0] for kind, pauses in failures.PAUSES.items()}
 """Seconds between a failed login and the next one, at least."""
-COUNTED = frozenset({UNANSWERED, FOREIGN, REJECTED})
-"""The kinds of failed login that Turvo may have counted as a wrong password."""
 MOST_COUNTED = 8
 COUNTED_FOR = 900.0
 ROUNDING = 0.1
@@ -74,8 +73,6 @@ class Call:
     failed_commands: int = 0
     logged_in: bool = False
     failed_login: bool = False
-    repeats: int = 0
-    """How often the conversation sent a refused token once more."""
     forced: bool = False
 
 
@@ -155,7 +152,7 @@ class Checks:
             suspended=task.process.suspended_seconds,
         )
         task.last_look = task.last_command = 0
-        self.forbidden_calls += path == self.world.forbidden_path
+        self.forbidden_calls += path == FORBIDDEN
 
     def token_accepted(self, token: Token) -> None:
         """Remember that Turvo accepted the token in some process."""
@@ -168,9 +165,7 @@ class Checks:
     def call_answered(self, task: Task, status: int) -> None:
         """Check a call that got an answer."""
         self.came_back(task)
-        allowed = task.call.path != self.world.forbidden_path
-        # A token that was sent once more took the place of a replay with another one.
-        allowed = allowed and not task.call.repeats
+        allowed = task.call.path != FORBIDDEN
         if status == 401 and allowed and self._had_good_token(task):
             self.fail("a call ended with a 401 though the store held a good token")
         if status == 401 and allowed and self._is_curable(task.call):
@@ -191,7 +186,7 @@ class Checks:
             self.fail("right credentials had to wait for the record of wrong ones")
         if rejected and process.is_right:
             self._check_first_rejection()
-        is_sound = process.is_right and process.endpoint == "turvo" and process.has_route
+        is_sound = process.is_right and process.endpoint == TURVO and process.has_route
         undisturbed = not self.fault_kinds and not self.world.turvo.is_moody
         if is_sound and undisturbed and not budget:
             self.fail("a call failed without a fault")
@@ -223,7 +218,9 @@ class Checks:
         if record.kind == UNAVAILABLE:
             longest = failures.LONGEST_RETRY_AFTER
         if record.left > longest + LONGEST_IDLE:
-            self.fail(f"a failure that was {record.kind} counts for {record.left:.0f} s")
+            self.fail(
+                f"a failure that was {record.kind} counts for {record.left:.0f} s"
+            )
 
     def interrupt_came_out(self, task: Task) -> None:
         """Check that an interrupt came out at once, and that no lease is left."""
@@ -326,7 +323,7 @@ class Checks:
             self._unreached.add(process)
         if not isinstance(result, str):
             self._counted.clear()
-        elif result in COUNTED and process.endpoint == "turvo":
+        elif result in COUNTED and process.endpoint == TURVO:
             now = world.now
             self._counted = [one for one in self._counted if one > now - COUNTED_FOR]
             self._counted.append(now)

@@ -277,7 +277,10 @@ def main(names: list[str]) -> int:
         verdict, promise = try_mutant(mutant)
         survivors += verdict != "killed"
         seconds = time.monotonic() - start
-        print(f"{verdict:9} {seconds:6.1f} s  {mutant.guard}\n{'':20}{promise}", flush=True)
+        print(
+            f"{verdict:9} {seconds:6.1f} s  {mutant.guard}\n{'':20}{promise}",
+            flush=True,
+        )
     print(f"{survivors} survived")
     return int(survivors > 0)
 

@@ -14,7 +14,8 @@ from greenlet import GreenletExit, getcurrent, greenlet
 
 if TYPE_CHECKING:
     from .faults import Fault
-    from .world import Process, World
+    from .process import Process
+    from .world import World
 
 SLOWEST_STEP = 0.6
 """Seconds that a process may be late without a fault."""

@@ -14,8 +14,10 @@ from random import Random
 from turvo_session.failure import FOREIGN, PAUSES, REJECTED, UNANSWERED, UNAVAILABLE
 
 from .explore import RandomOrder, Run, hold_token
+from .process import Process
 from .scheduler import InTurn, Order, Task
-from .world import FORBIDDEN, RIGHT, Process, Setting, World
+from .turvo_model import FORBIDDEN, RIGHT, SHIPMENTS, Setting
+from .world import World
 
 MINUTE = 60.0
 
@@ -279,7 +281,9 @@ def existing_script(seed: int) -> World:
     caller.run(_calls(1, 0.0))
 
     def write(task: Task) -> None:
-        world.scheduler.pause("sleep", world.now + world.setting.login_seconds / 2 + 0.1)
+        world.scheduler.pause(
+            "sleep", world.now + world.setting.login_seconds / 2 + 0.1
+        )
         world.store_by_script()
         world.store.away_commands = 1
 
@@ -317,7 +321,7 @@ def run_story(name: str, seed: int) -> Run:
 
 
 def _calls(
-    count: int, gap: float, *, path: str = "/shipments", end: float = math.inf
+    count: int, gap: float, *, path: str = SHIPMENTS, end: float = math.inf
 ) -> Callable[[Task], None]:
     """Return the work of a process that makes calls, each after a gap."""
 

@@ -1,0 +1,292 @@
+"""One process of the simulated fleet: a real ``TokenSource`` and its conversations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from greenlet import getcurrent
+
+from turvo_session.errors import TurvoAuthError
+from turvo_session.renewal import Adopt, Got, Stay
+from turvo_session.source import TokenSource
+from turvo_session.store import Change, MemoryStore, Slot, Snapshot
+from turvo_session.tokens import Token, same_secret
+
+from .redis_model import Connection
+from .scheduler import Task
+from .turvo_model import RIGHT, SHIPMENTS, ModelLogin
+
+if TYPE_CHECKING:
+    from .world import World
+
+REMEMBERED_FOR = 60.0
+"""Seconds for which a process remembers uncured requests and false alarms."""
+MOMENT = 1e-6
+
+
+class LocalStore(MemoryStore):
+    """The memory of one process, where threads wait as tasks.
+
+    Where each process has one thread, no step in it needs a turn of its own.
+    """
+
+    def __init__(self, process: Process) -> None:
+        super().__init__(clock=self._moment)
+        self._process = process
+        self._waiters: list[Task] = []
+        self._delay = 0.0
+
+    def read(self) -> Snapshot:
+        """Return what the memory holds, a moment later than it was written.
+
+        So it is on a real clock. Otherwise a time of zero could come back as more, because
+        floats round.
+        """
+        self._take_turn("look at the memory")
+        self._delay = MOMENT
+        seen = super().read()
+        self._delay = 0.0
+        return seen
+
+    def swap(self, seen: Snapshot, change: Change) -> bool:
+        self._take_turn("write to the memory")
+        applied = super().swap(seen, change)
+        if applied and change.wake:
+            for task in self._waiters:
+                task.ready_at = min(task.ready_at, self._process.world.now)
+            self._waiters.clear()
+        return applied
+
+    def wait(self, seen: Snapshot, seconds: float) -> None:
+        world = self._process.world
+        if self._wakes == seen.version[1]:
+            self._waiters.append(getcurrent())
+            world.scheduler.pause("woken", world.now + seconds)
+        self._process.learn("woken in memory", None)
+
+    def _moment(self) -> float:
+        return self._process.world.now + self._delay
+
+    def held(self) -> object:
+        """Return what the memory holds."""
+        return self._kept, self._wakes
+
+    def _take_turn(self, kind: str) -> None:
+        world = self._process.world
+        if not world.one_thread and isinstance(getcurrent(), Task):
+            task = world.scheduler.pause(kind)
+            task.call.commands += 1
+            self._process.learn(kind, None)
+
+
+class Attached:
+    """The token that a process puts on its requests, and what it has seen of it."""
+
+    def __init__(self, token: Token) -> None:
+        self.token = token
+        self.is_known_good = False
+        self.is_doubted = False
+
+    def state(self) -> object:
+        """Return what tells two of them apart."""
+        return self.token, self.is_known_good, self.is_doubted
+
+
+class Process:
+    """One process of the fleet: a real ``TokenSource`` with its conversations."""
+
+    def __init__(
+        self, world: World, number: int, credentials: str, endpoint: str
+    ) -> None:
+        self.world = world
+        self.number = number
+        self.name = f"process {number}"
+        self.credentials = credentials
+        self.endpoint = endpoint
+        self.dead = False
+        self.suspended_until = -math.inf
+        self.suspended_seconds = 0.0
+        self.no_route_until = -math.inf
+        self.random_values = 0
+        self.past = 0
+        self.replaced: set[str] = set()
+        self.statuses: list[int | None] = []
+        self.connection = Connection(self)
+        self.attached: Attached | None = None
+        self.uncured: dict[str, float] = {}
+        self.alarm_possible_until = -math.inf
+        self.alarm_likely_until = -math.inf
+        self.source = TokenSource(
+            ModelLogin(self),
+            self.connection,
+            expiry_buffer=300.0,
+            tell=self._tell,
+            clock=world.clock,
+            local=LocalStore(self),
+        )
+
+    @property
+    def has_route(self) -> bool:
+        """Whether the process can reach Turvo."""
+        return self.world.now >= self.no_route_until
+
+    @property
+    def is_right(self) -> bool:
+        """Whether the process has the right credentials."""
+        return self.credentials == RIGHT
+
+    def state(self) -> object:
+        """Return what the rest of the run depends on: the memory, if nothing runs."""
+        tasks = self.world.scheduler.tasks
+        if any(task.process is self and not task.finished for task in tasks):
+            return self.past
+        if self.dead:
+            return None
+        return (
+            self.source.current,
+            self.source._refused,
+            self.source._levels[0].store.held(),
+            self.connection.state(),
+            self.attached and self.attached.state(),
+            tuple(self.uncured.items()),
+            self.alarm_possible_until,
+            self.alarm_likely_until,
+            self.suspended_until,
+        )
+
+    def learn(self, step: str, result: object) -> None:
+        """Remember what a step told the process, in the trace and in its state."""
+        self.past = hash((self.past, self.world.now, step, result))
+        self.world.trace.append((self.world.now, self.name, (step, result)))
+
+    def run(self, work: Callable[[Task], None]) -> Task:
+        """Start a thread of this process."""
+        return self.world.scheduler.start(self, self.name, work)
+
+    def call(self, task: Task, path: str = SHIPMENTS) -> int | None:
+        """Make one call to Turvo's API; return its status, or ``None`` without a token."""
+        self.world.checks.call_started(task, path)
+        self.world.scheduler.pause("call")
+        try:
+            status = converse(self, path)
+        except TurvoAuthError as error:
+            self.learn("raised", f"{type(error).__name__}: {error}")
+            self.statuses.append(None)
+            self.world.checks.call_failed(task, error)
+            return None
+        self.learn("answered", status)
+        self.statuses.append(status)
+        self.world.checks.call_answered(task, status)
+        return status
+
+    def log_in(self, task: Task) -> None:
+        """Log in as an operator does, whatever is remembered of failures."""
+        self.world.checks.call_started(task, "log in", forced=True)
+        self.world.scheduler.pause("call")
+        try:
+            self.attach(Got(self.source.log_in()))
+        except TurvoAuthError as error:
+            self.learn("raised", f"{type(error).__name__}: {error}")
+        self.world.checks.came_back(task)
+
+    def renew_only(self, task: Task) -> None:
+        """Replace a refused token, and die before the request is sent again."""
+        self.world.checks.call_started(task, SHIPMENTS)
+        assert self.attached is not None
+        token = self.attached.token
+        self.world.checks.token_refused(task, token)
+        task.call.was_good = True
+        self.source.renew(token, known_good=True)
+
+    def send(self, token: Token, path: str) -> int:
+        """Send one request to the API; return the status of its answer."""
+        self.world.scheduler.pause("request")
+        good = self.world.turvo.answers_well(token.access_token, path)
+        self.learn("request", (token.access_token, good))
+        return 200 if good else 401
+
+    def hold(self, token: Token, slot: Slot) -> None:
+        """Begin with a token that Turvo has accepted before."""
+        memory = self.source._levels[0].store
+        memory.swap(memory.read(), Change(token=slot))
+        self.source.current = token
+        self.attached = Attached(token)
+        self.attached.is_known_good = True
+
+    def attach(self, outcome: Got | Adopt, *, after_401: bool = False) -> Attached:
+        """Use the token of an outcome from now on."""
+        used = self.attached
+        if used is None or not same_secret(outcome.token, used.token):
+            if used is not None and after_401:
+                self.replaced.add(used.token.access_token)
+            used = Attached(outcome.token)
+        used.token = outcome.token
+        used.is_doubted = after_401
+        if isinstance(outcome, Adopt):
+            used.is_doubted = outcome.doubted
+        self.attached = used
+        return used
+
+    def note_accepted(self, used: Attached, path: str) -> None:
+        """Note that a request had an answer other than 401."""
+        self.world.checks.token_accepted(used.token)
+        self.uncured.pop(path, None)
+        used.is_known_good = True
+        if used.is_doubted:
+            used.is_doubted = False
+            self.source.prove(used.token)
+
+    def _tell(self, event: object) -> None:
+        if not self.dead:
+            self.world.note(self.name, str(event))
+            self.world.checks.event_told(self, event)
+
+
+def converse(process: Process, path: str) -> int:
+    """Send one request as ``TurvoAuth`` does, and answer a 401; return the status.
+
+    The counterparts in ``auth`` are ``TurvoAuth.__call__``, ``Attachment.__call__`` and
+    ``Conversation``; ``uncured`` and the alarms are in ``replay``.
+    """
+    world, source = process.world, process.source
+    used = process.attached
+    if used is None or world.now >= used.token.due:
+        used = process.attach(source.get())
+    status = process.send(used.token, path)
+    if status != 401:
+        process.note_accepted(used, path)
+        return status
+    was_good = getcurrent().call.was_good = used.is_known_good
+    may_login = world.now >= process.uncured.get(path, -math.inf)
+    turns, most_turns = 0, 2
+    while turns < most_turns:
+        turns += 1
+        world.checks.token_refused(getcurrent(), used.token)
+        alarm_until = process.alarm_likely_until
+        if turns == 1:
+            alarm_until = max(alarm_until, process.alarm_possible_until)
+        is_current = used is process.attached and was_good and may_login
+        if is_current and turns <= 2 and world.now < alarm_until:
+            outcome: Got | Adopt | Stay = Stay()  # send the same token once more
+            most_turns = 3
+        else:
+            outcome = source.renew(used.token, known_good=was_good, may_login=may_login)
+            if not isinstance(outcome, Stay):
+                used = process.attach(outcome, after_401=True)
+                process.alarm_possible_until = world.now + REMEMBERED_FOR
+            elif not (was_good and may_login):
+                return status
+        status = process.send(used.token, path)
+        if status != 401:
+            process.note_accepted(used, path)
+            if isinstance(outcome, Stay):
+                process.alarm_likely_until = world.now + REMEMBERED_FOR
+            return status
+        if isinstance(outcome, Got):
+            process.uncured[path] = world.now + REMEMBERED_FOR
+            return status
+        if isinstance(outcome, Stay) and turns == 2:
+            process.alarm_likely_until = -math.inf
+    return status
