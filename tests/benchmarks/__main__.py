@@ -1,4 +1,5 @@
-"""``python -m tests.benchmarks``: all measurements beside the peers, in four minutes."""
+"""``python -m tests.benchmarks``: all measurements beside the peers (four minutes)."""
+
 from __future__ import annotations
 
 import argparse

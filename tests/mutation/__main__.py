@@ -118,16 +118,19 @@ def jobs_of(modules: list[str]) -> Iterator[Job]:
             yield Job(module, mutant)
 
 
-def survivors_of(jobs: list[Job], tree: Tree) -> Iterator[Job]:
-    """Make one change after the other, and yield those that no test notices."""
+def count_killed(jobs: list[Job], tree: Tree) -> int:
+    """Make one change after the other; return how many of them a test notices."""
+    killed = 0
     modules = {job.module for job in jobs}
     limits = {name: 4 * tree.seconds_of(name) + 10 for name in sorted(modules)}
     for number, job in enumerate(jobs, 1):
-        noticed = tree.notices(job, limits[job.module])
-        verdict = "killed" if noticed else "SURVIVED"
-        print(f"{number:4}/{len(jobs)} {verdict:8} {job.place}", flush=True)
-        if not noticed:
-            yield job
+        position = f"{number:4}/{len(jobs)}"
+        if tree.notices(job, limits[job.module]):
+            killed += 1
+            print(f"{position} killed   {job.place}", flush=True)
+        else:
+            print(f"{position} SURVIVED {job.diff()}", flush=True)
+    return killed
 
 
 def main() -> int:
@@ -145,11 +148,8 @@ def main() -> int:
     for name in LIBRARIES:
         importlib.import_module(name)
     with tempfile.TemporaryDirectory(prefix="turvo-mutation-") as folder:
-        survivors = list(survivors_of(jobs, Tree(folder)))
-    killed = len(jobs) - len(survivors)
-    for job in survivors:
-        print(f"\n{job.diff()}")
-    print(f"\n{killed} of {len(jobs)} mutants killed: {killed / len(jobs):.1%}")
+        killed = count_killed(jobs, Tree(folder))
+    print(f"{killed} of {len(jobs)} mutants killed: {killed / len(jobs):.1%}")
     return int(killed < ENOUGH * len(jobs))
 
 

@@ -1,7 +1,7 @@
 """Runs: all of two processes with one fault, and random ones of a whole fleet.
 
-A run has a name from which it can be repeated: the seed of a random run, or a scenario with
-the decisions in it, such as ``cold/one-fault/0.0.3.1``.
+A run has a name from which it can be repeated: the seed of a random run, or a scenario
+with the decisions in it, such as ``cold/one-fault/0.0.3.1``.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ PRIVATE_STEPS = frozenset(
 """Steps of which no other process can tell when they are taken."""
 SETTLING = 200.0
 """Seconds after which leases, the breaker and the allowance for logins are as new."""
+DEFAULT_SETTING = Setting()
 EVERYWHERE = 10**9
 """As ``most_switches``: every order of the steps."""
 
@@ -93,7 +94,7 @@ class Scenario:
     """How two processes begin. Then each of them makes one call to one of ``paths``."""
 
     name: str
-    setting: Setting = Setting()
+    setting: Setting = DEFAULT_SETTING
     second: str = RIGHT
     """The credentials of the second process."""
     prepare: Callable[[World], None] = _stay_cold
@@ -135,9 +136,9 @@ def one_call(path: str = SHIPMENTS) -> Callable[[Task], None]:
 class Bound:
     """How much of the interleavings is explored.
 
-    ``with_fault``: one fault strikes, at every step. ``most_switches``: how often a process
-    that could go on is left for another one, between its read and its write. A process
-    that has to wait is left in any case. ``EVERYWHERE`` has no such bound.
+    ``with_fault``: one fault strikes, at every step. ``most_switches``: how often a
+    process that could go on is left for another one, between its read and its write. A
+    process that has to wait is left in any case. ``EVERYWHERE`` has no such bound.
     """
 
     name: str
@@ -379,8 +380,8 @@ def _start_fleet(world: World, random: Random) -> None:
 def heal_fleet(world: World) -> None:
     """Check that one token and one login are enough, once the faults are over.
 
-    First every process with the right credentials makes a call. Then Turvo revokes every
-    token, and all of them call at the same time. At last the others call as well.
+    First every process with the right credentials makes a call. Then Turvo revokes
+    every token, and all of them call at the same time. At last the others call, too.
     """
     if world.checks.broken:
         return

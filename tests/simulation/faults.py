@@ -1,6 +1,6 @@
 """What can go wrong, and at which steps of a task.
 
-A fault strikes just before a step of one task. For everything that the other tasks can see,
+A fault strikes just before a step of one task. For all that the other tasks can see,
 this is the same as striking at any moment since that task's last step.
 """
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 COMMANDS = frozenset({"read", "swap", "wait"})
 WRITES = frozenset({"read", "swap"})
+SWAPS = frozenset({"swap"})
 STEPS = frozenset(
     {
         "call",
@@ -177,8 +178,8 @@ FAULTS = (
         _interrupt_after,
     ),
     Fault("the command is lost", "lost", COMMANDS, _lose_reply("unapplied")),
-    Fault("the reply is lost", "lost", frozenset({"swap"}), _lose_reply("applied")),
-    Fault("the command is sent twice", "lost", WRITES, _lose_reply("repeated")),
+    Fault("the reply is lost", "lost", SWAPS, _lose_reply("applied")),
+    Fault("the command is repeated", "lost", SWAPS, _lose_reply("repeated")),
     Fault("the store refuses three commands", "away", COMMANDS, _refuse_commands),
     Fault("the store is read-only for 20 s", "read-only", WRITES, _refuse_writes),
     Fault("the store is flushed", "data", COMMANDS, _flush),

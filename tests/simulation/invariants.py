@@ -1,7 +1,7 @@
 """What must hold in every run: checked while it runs, and when its faults are over.
 
-A broken promise stops the run. Some promises hold only without certain faults, because the
-store is the only thing that processes share: each check says which.
+A broken promise stops the run. Some promises hold only without certain faults, because
+processes share nothing but the store: each check says which.
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ class Call:
     flight_seconds: float
     suspended: float
     refused: list[str] = field(default_factory=list)
+    tried: set[str] = field(default_factory=set)
     interrupted_at: float | None = None
     store_failed: bool = False
     commands: int = 0
@@ -86,6 +87,8 @@ class Flight:
     """Whether a due token may still serve."""
     had_token: bool
     is_surely_ahead: bool = False
+    is_impatient: bool = False
+    """Whether others have led for so long that the caller no longer waits for them."""
     counted: int = 0
     sending: bool = False
 
@@ -140,7 +143,7 @@ class Checks:
         """Whether no fault so far allows two logins at once."""
         return not self.fault_kinds & STORE_FAULTS
 
-    # -- calls ---------------------------------------------------------------------------
+    # -- calls -------------------------------------------------------------------------
 
     def call_started(self, task: Task, path: str, *, forced: bool = False) -> None:
         """Begin to watch a call; a ``forced`` one is an operator's login."""
@@ -279,6 +282,8 @@ class Checks:
         """Return whether nothing went wrong but one revocation before the login."""
         if self.fault_kinds - {"revoked"} or self.world.faults[1:] or call.logged_in:
             return False
+        if len(call.tried) > 2:
+            return False  # each new token had ended before it was used
         return not self.forbidden_calls and not self.world.turvo.is_moody
 
     def _check_first_rejection(self) -> None:
@@ -291,7 +296,7 @@ class Checks:
         if only.flight.had_token and waited > SHORTEST_PAUSES[REJECTED] + LONGEST_IDLE:
             self.fail(f"a first rejection counted for {waited:.0f} s")
 
-    # -- logins --------------------------------------------------------------------------
+    # -- logins ------------------------------------------------------------------------
 
     def login_started(self, task: Task) -> Flight:
         """Check whether there may be a login now."""
@@ -299,19 +304,22 @@ class Checks:
         current = process.source.current
         refused = bool(call.refused)
         # A token that served when the call began may have expired since.
-        served = current is not None and current.end >= call.start
-        ahead = (served and not refused) or self._stored_token_serves(call)
-        ahead = ahead and not call.forced
+        ends = [world.store.token_end()]
+        if current is not None:
+            ends.append(current.end)
+        served = not refused and max(ends) >= call.start
+        ahead = not call.forced and (served or self._stored_token_serves(call))
         flight = Flight(task, call, ahead=ahead, had_token=refused or ahead)
         if ahead and not refused and current is not None:
             flight.is_surely_ahead = current.state(world.now) == "due"
-        impatient = world.now - call.start > PATIENCE
-        if self._flights and self.store_is_sound and not impatient:
+        flight.is_impatient = world.now - call.start > PATIENCE
+        led = [one for one in (flight, *self._flights) if not one.is_impatient]
+        if len(led) > 1 and self.store_is_sound:
             self.fail("two logins at the same time")
         if not self._flights:
             self._flight_since = world.now
         self._flights.append(flight)
-        if self.store_is_sound and not call.forced:
+        if self.store_is_sound and not call.forced and not flight.is_impatient:
             self._check_pauses(flight)
             self._check_need(flight)
         return flight
@@ -355,9 +363,10 @@ class Checks:
         self._failed.clear()
         self.logins.append(world.now)
         call.logged_in = True
+        self._doubted = {}
         if call.refused:
             doubted_until = world.now + failures.DOUBTED_FOR
-            self._doubted.setdefault(result.access_token, doubted_until)
+            self._doubted[result.access_token] = doubted_until
         if call.refused or call.forced:
             return
         served = self._served.get(result.access_token, 0) + 1
@@ -401,11 +410,9 @@ class Checks:
         return bool(held and held[0] not in call.refused)
 
     def _end_of_due_token(self, flight: Flight) -> float:
-        held = self.world.store.token()
         current = flight.task.process.source.current
-        ends = [current.end] if current else []
-        ends += [self.world.now + held[1]] if held else []
-        return max(ends, default=self.world.now)
+        end = self.world.store.token_end()
+        return max(end, current.end) if current else end
 
     def _check_pauses(self, flight: Flight) -> None:
         """Check that a failed login keeps those from logging in whom it concerns."""
@@ -455,7 +462,7 @@ class Checks:
         if world.turvo.accepts(held[0]) and command < task.last_look:
             self.fail("a login though the store held a fresh token")
 
-    # -- the store -----------------------------------------------------------------------
+    # -- the store ---------------------------------------------------------------------
 
     def store_written(self, task: Task, change: Change) -> None:
         """Check that no older token takes the place of a newer one that is good."""

@@ -41,8 +41,8 @@ class LocalStore(MemoryStore):
     def read(self) -> Snapshot:
         """Return what the memory holds, a moment later than it was written.
 
-        So it is on a real clock. Otherwise a time of zero could come back as more, because
-        floats round.
+        It is the same on a real clock. Otherwise a time of zero could come back as more
+        than that, because floats round.
         """
         self._take_turn("look at the memory")
         self._delay = MOMENT
@@ -51,27 +51,32 @@ class LocalStore(MemoryStore):
         return seen
 
     def swap(self, seen: Snapshot, change: Change) -> bool:
+        """Apply the change, if nothing has changed since, and wake the waiters."""
         self._take_turn("write to the memory")
         applied = super().swap(seen, change)
         if applied and change.wake:
             for task in self._waiters:
                 task.ready_at = min(task.ready_at, self._process.world.now)
-            self._waiters.clear()
         return applied
 
     def wait(self, seen: Snapshot, seconds: float) -> None:
+        """Return when woken, or after some seconds."""
         world = self._process.world
         if self._wakes == seen.version[1]:
-            self._waiters.append(getcurrent())
-            world.scheduler.pause("woken", world.now + seconds)
+            task: Task = getcurrent()
+            self._waiters.append(task)
+            try:
+                world.scheduler.pause("woken", world.now + seconds)
+            finally:
+                self._waiters.remove(task)
         self._process.learn("woken in memory", None)
+
+    def held(self) -> object:
+        """Return what tells two states of the memory apart."""
+        return self._kept, self._wakes
 
     def _moment(self) -> float:
         return self._process.world.now + self._delay
-
-    def held(self) -> object:
-        """Return what the memory holds."""
-        return self._kept, self._wakes
 
     def _take_turn(self, kind: str) -> None:
         world = self._process.world
@@ -111,7 +116,9 @@ class Process:
         self.no_route_until = -math.inf
         self.random_values = 0
         self.past = 0
+        """A hash of all that the steps of this process have told it."""
         self.replaced: set[str] = set()
+        """The tokens that it has replaced because of a 401."""
         self.statuses: list[int | None] = []
         self.connection = Connection(self)
         self.attached: Attached | None = None
@@ -166,7 +173,7 @@ class Process:
         return self.world.scheduler.start(self, self.name, work)
 
     def call(self, task: Task, path: str = SHIPMENTS) -> int | None:
-        """Make one call to Turvo's API; return its status, or ``None`` without a token."""
+        """Make a call to the API; return its status, or ``None`` without a token."""
         self.world.checks.call_started(task, path)
         self.world.scheduler.pause("call")
         try:
@@ -202,7 +209,8 @@ class Process:
 
     def send(self, token: Token, path: str) -> int:
         """Send one request to the API; return the status of its answer."""
-        self.world.scheduler.pause("request")
+        task = self.world.scheduler.pause("request")
+        task.call.tried.add(token.access_token)
         good = self.world.turvo.answers_well(token.access_token, path)
         self.learn("request", (token.access_token, good))
         return 200 if good else 401

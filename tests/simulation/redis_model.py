@@ -26,7 +26,7 @@ LONGEST_PAUSE = 60.0
 
 
 class SharedStore:
-    """Redis as ``RedisStore`` uses it: three values, and a stream that wakes the waiters.
+    """Redis as ``RedisStore`` uses it: three values, and a stream that wakes waiters.
 
     Times to live are in whole milliseconds. A swap compares the values, and not their
     times to live.
@@ -69,6 +69,11 @@ class SharedStore:
         kept = self.look()[0]
         return kept and (secret_in(kept[0]), kept[1])
 
+    def token_end(self) -> float:
+        """Return the moment at which the last token in the store ends, or ended."""
+        kept = self._values[0]
+        return kept[1] / 1000 if kept else -math.inf
+
     def history(self) -> Slot | None:
         """Return what is remembered of failed logins."""
         kept = self.look()[2]
@@ -95,7 +100,7 @@ class SharedStore:
         return self.away_commands > 0 or self._world.now < self.away_until
 
     def put_token(self, slot: Slot) -> None:
-        """Hold this token from the start."""
+        """Hold this token, whatever there was before."""
         end = self._milliseconds() + int(slot.left * 1000)
         self._values[0] = (slot.value, end)
         self.token_changed()
@@ -123,14 +128,18 @@ class SharedStore:
         self.token_since = (self.commands, self._world.now)
 
     def wake_waiters(self) -> None:
-        """Make everybody ready who waits for the stream, or whose connection is cut."""
+        """End every wait: the stream has a new entry, or the connections are cut."""
         for task in self._waiters:
             task.ready_at = min(task.ready_at, self._world.now)
-        self._waiters.clear()
 
-    def add_waiter(self, task: Task) -> None:
-        """Let the task be woken by the next entry of the stream."""
+    def wait(self, task: Task, seconds: float) -> None:
+        """Let the task wait for the next entry of the stream."""
         self._waiters.append(task)
+        milliseconds = max(1, math.ceil(seconds * 1000))
+        try:
+            self._world.scheduler.pause("woken", self._world.now + milliseconds / 1000)
+        finally:
+            self._waiters.remove(task)
 
     def flush(self) -> None:
         """Lose everything, the stream as well."""
@@ -141,7 +150,7 @@ class SharedStore:
     def roll_back(self, steps: int) -> None:
         """Hold what it held before the last changes, as a replica that was behind."""
         if self.older:
-            self._values = self.older[max(0, len(self.older) - steps)]
+            self._values = list(self.older[max(0, len(self.older) - steps)])
             self.token_changed()
 
     def lengthen(self, seconds: float) -> None:
@@ -155,7 +164,7 @@ class SharedStore:
 
 
 class Connection:
-    """The store as one process reaches it, with the circuit breaker of ``RedisStore``."""
+    """The store as one process reaches it, with the breaker of ``RedisStore``."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
@@ -204,9 +213,7 @@ class Connection:
         task = self._command("wait")
         self._process.learn("wait", seconds)
         if self._server.last_wake <= seen.version[1]:
-            self._server.add_waiter(task)
-            milliseconds = max(1, math.ceil(seconds * 1000))
-            self._world.scheduler.pause("woken", self._world.now + milliseconds / 1000)
+            self._server.wait(task, seconds)
             if self._server.now_away():
                 self._fail(task, "the connection was cut")
         self._process.learn("woken", None)

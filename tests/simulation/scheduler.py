@@ -1,7 +1,7 @@
 """Virtual time, and the order in which the tasks of a simulation run.
 
-A task is a greenlet. It runs until it pauses, and then the scheduler asks an *order* which
-task runs next. Nothing else decides what happens, so a run can be repeated exactly.
+A task is a greenlet. It runs until it pauses, and then the scheduler asks an *order*
+which task runs next. Nothing else decides what happens, so that a run can be repeated.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Pruned(Exception):
 class Task(greenlet):
     """One thread of one simulated process.
 
-    ``pending`` names the step that the task takes when it runs next, and ``ready_at`` is
-    the moment from which it can take it.
+    ``pending`` names the step that the task takes when it runs next, and ``ready_at``
+    is the moment from which it can take it.
     """
 
     def __init__(self, process: Process, name: str, work: Callable[[Task], None]):
@@ -116,7 +116,7 @@ class Scheduler:
         return task
 
     def pause(self, pending: str, until: float | None = None) -> Task:
-        """Let others run before the step ``pending``; return the task once it is its turn.
+        """Let others run before the step ``pending``; return the task at its turn.
 
         ``until``: not before this moment, unless somebody makes the task ready.
         """

@@ -1,7 +1,7 @@
 """Longer runs that tell one story each, in a random order of their steps.
 
-Each story comes from a fault of version 1.1.0 that was measured on real sockets. A story
-checks its own end; the checks of every run watch it all the while.
+Most of them come from faults of version 1.1.0 that were measured on real sockets. A
+story checks how it ends; the checks of every run watch it all the while.
 """
 
 from __future__ import annotations
@@ -86,6 +86,19 @@ def late_rejections(seed: int) -> World:
     return _try_passwords(Random(seed), lambda: next(answers), right=0)
 
 
+def slow_rejections(seed: int) -> World:
+    """Twelve processes have twelve wrong passwords, and Turvo takes 12 s for each.
+
+    Most of them wait until they are out of patience, and then log in at the same time.
+    There are at most 8 attempts all the same.
+    """
+    world = World(Setting(login_seconds=12.0))
+    for number in range(12):
+        world.add_process(f"wrong-{number}").run(_calls(10, 1.0))
+    _tell(world, seed)
+    return world
+
+
 def _try_passwords(random: Random, mood: Callable[[], str], *, right: int) -> World:
     world = World(Setting(life=300.0))
     world.turvo.is_moody = True
@@ -103,7 +116,7 @@ def _try_passwords(random: Random, mood: Callable[[], str], *, right: int) -> Wo
 
 
 def lost_route(seed: int) -> World:
-    """One process of four has no route to Turvo. The calls of the others do not fail."""
+    """One process of four has no route to Turvo. No call of the others fails."""
     world = World(Setting(life=20.0))
     for _ in range(4):
         world.add_process().run(_calls(60, 5.0))
@@ -307,6 +320,7 @@ STORIES: dict[str, Callable[[int], World]] = {
         unlucky_replay,
         one_doubt,
         late_rejections,
+        slow_rejections,
         served_again,
         existing_script,
         missing_store,

@@ -52,8 +52,8 @@ TURVO = "turvo"
 class Setting:
     """How Turvo behaves in one run.
 
-    ``policy``: a login gives a ``"fresh"`` token, the ``"same"`` one as long as that lives,
-    or a fresh one that ends the old one (``"revoke"``). ``life`` is in seconds.
+    ``policy``: a login gives a ``"fresh"`` token, the ``"same"`` one as long as it
+    lives, or a fresh one that ends the old one (``"revoke"``). ``life`` is in seconds.
     ``login_seconds`` is the length of a token request, unless it hangs.
     """
 
@@ -110,7 +110,7 @@ class Turvo:
         return self.mood() if process.is_right else self.mood_of_wrong()
 
     def log_in(self, process: Process, answer: str) -> tuple[str, float] | str:
-        """Handle one token request; return a token and its life, or a kind of failure."""
+        """Handle a token request; return a token and its life, or a kind of failure."""
         if answer == BUSY:
             return UNAVAILABLE
         if answer in (UNREACHABLE, UNAVAILABLE):

@@ -35,7 +35,7 @@ from turvo_session.login import Grant
 from turvo_session.renewal import Adopt, Got
 from turvo_session.source import FailureStatus, TokenStatus
 from turvo_session.store import Change, MemoryStore, Slot, Snapshot
-from turvo_session.tokens import Token, fingerprint
+from turvo_session.tokens import Token, dump, fingerprint
 
 NO_TOKEN, NO_ANSWER = "CredentialsRejected", "TokenEndpointUnavailable"
 FIRST = fingerprint("token-1")
@@ -44,7 +44,6 @@ FIRST = fingerprint("token-1")
 def sorted_names(broken: set[str]) -> str:
     """Return the name of a test case; the order of a set differs between processes."""
     return "+".join(sorted(broken)) or "nothing"
-
 
 
 @pytest.fixture
@@ -680,6 +679,21 @@ def test_status_tries_a_write_on_demand(world: World) -> None:
     assert process.status(try_write=True).store_writable is False
     assert process.status().store_writable is None
     assert world.alone().status(try_write=True).store_writable is None
+
+
+def test_a_due_token_serves_where_no_login_is_allowed(world: World) -> None:
+    """The memory holds a due token, and the store only the one that was refused."""
+    room = Shared(world.clock)
+    process = world.process(local=room)
+    refused = process.get().token
+    due = Token("due", world.clock(), 100.0, 100.0)
+    value = Slot(dump(due, world.clock()), 100.0)
+    assert room.swap(room.read(), Change(token=value))
+
+    outcome = process.renew(refused, may_login=False)
+
+    assert isinstance(outcome, Adopt) and outcome.token.access_token == "due"
+    assert world.logins == 1
 
 
 # -- Interrupts ------------------------------------------------------------------------
