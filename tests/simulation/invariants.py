@@ -255,6 +255,9 @@ class Checks:
         is_mine = owner is not None and self.world.owners.get(owner) is call
         if is_mine and not call.store_failed and "data" not in self.fault_kinds:
             self.fail("a call left its lease behind")
+        owner = task.process.memory.lease_owner()
+        if owner is not None and self.world.owners.get(owner) is call:
+            self.fail("a call left its lease among threads behind")
 
     def _had_good_token(self, task: Task) -> bool:
         """Return whether the store held a good token when the call last looked."""

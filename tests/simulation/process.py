@@ -75,6 +75,11 @@ class LocalStore(MemoryStore):
         """Return what tells two states of the memory apart."""
         return self._kept, self._wakes
 
+    def lease_owner(self) -> bytes | None:
+        """Return the owner of the lease, if there is a lease."""
+        kept = self._kept[1]
+        return kept and kept[0].reveal()
+
     def _moment(self) -> float:
         return self._process.world.now + self._delay
 
@@ -125,13 +130,14 @@ class Process:
         self.uncured: dict[str, float] = {}
         self.alarm_possible_until = -math.inf
         self.alarm_likely_until = -math.inf
+        self.memory = LocalStore(self)
         self.source = TokenSource(
             ModelLogin(self),
             self.connection,
             expiry_buffer=300.0,
             tell=self._tell,
             clock=world.clock,
-            local=LocalStore(self),
+            local=self.memory,
         )
 
     @property
@@ -154,7 +160,7 @@ class Process:
         return (
             self.source.current,
             self.source._refused,
-            self.source._levels[0].store.held(),
+            self.memory.held(),
             self.connection.state(),
             self.attached and self.attached.state(),
             tuple(self.uncured.items()),
@@ -217,8 +223,7 @@ class Process:
 
     def hold(self, token: Token, slot: Slot) -> None:
         """Begin with a token that Turvo has accepted before."""
-        memory = self.source._levels[0].store
-        memory.swap(memory.read(), Change(token=slot))
+        self.memory.swap(self.memory.read(), Change(token=slot))
         self.source.current = token
         self.attached = Attached(token)
         self.attached.is_known_good = True

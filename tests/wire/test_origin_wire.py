@@ -68,6 +68,7 @@ def test_a_copy_that_a_hook_of_the_caller_sends_is_guarded(
     def send_again(answer: Response, **options: object) -> Response:
         if answer.status_code != 503:
             return answer
+        answer.close()
         copied = answer.request.copy()
         again: Response = answer.connection.send(copied, **options)
         for request in session.resolve_redirects(again, copied, yield_requests=True):
