@@ -277,6 +277,12 @@ class History:
         )
         return history, new
 
+    def with_attempt(self, client: Client) -> History:
+        """Add an attempt that ``client`` is about to make."""
+        counted = Attempt(client.endpoint, False, COUNTED_FOR)
+        attempts = (*self.attempts, counted)[-MOST_ATTEMPTS_OF_ALL:]
+        return replace(self, attempts=attempts)
+
     def with_copy(self, record: Record, seconds: float) -> History:
         """Add a copy of another store's record, which is believed for ``seconds``."""
         others = [old for old in self.records if not _replaces(record, old)]
@@ -311,10 +317,13 @@ class History:
         """Return the attempts at the client's token URL that still count."""
         return [one for one in self.attempts if one.endpoint == client.endpoint]
 
-    def spent_budget(self, client: Client) -> Budget | None:
-        """Return the budget if ``client`` may make no further attempt."""
+    def spent_budget(self, client: Client, *, under_way: int = 0) -> Budget | None:
+        """Return the budget if ``client`` may make no further attempt.
+
+        ``under_way`` is the number of attempts that another login may make meanwhile.
+        """
         last = self.attempts_of(client)[-MOST_ATTEMPTS:]
-        if len(last) < MOST_ATTEMPTS:
+        if not last or len(last) + under_way < MOST_ATTEMPTS:
             return None
         return Budget(any(one.rejected for one in last), min(one.left for one in last))
 

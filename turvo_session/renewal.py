@@ -87,6 +87,9 @@ T_co = TypeVar("T_co", covariant=True)
 LONGEST_LEASE = 180.0
 """Seconds. A lease with more left was not written by this library, and is ignored."""
 
+MOST_TO_COUNT = 2
+"""Attempts of one login that Turvo may count: the second try after no answer."""
+
 _is_owner = re.compile(rb"[0-9a-f]{16}").fullmatch
 
 
@@ -242,6 +245,24 @@ def permit(seen: Snapshot, ask: Ask) -> Fail | Stay | Lead:
     if ask.refused and history.doubts(ask.refused) and not ask.known_good:
         return Stay()
     return _lead(history, ask, ask.spare)
+
+
+def reserve(seen: Snapshot, ask: Ask) -> Fail | Stay | Lead | Write[Lead]:
+    """Decide whether a caller that is out of patience may log in without a lease.
+
+    Its one attempt is counted in advance: many callers can lose their patience at once.
+    """
+    step = permit(seen, ask)
+    if not isinstance(step, Lead):
+        return step
+    history = failures.load(seen.failure)
+    under_way = MOST_TO_COUNT if _other_leader(seen, ask) else 0
+    spent = history.spent_budget(ask.client, under_way=under_way)
+    if spent:
+        return Fail(spent)
+    history = history.with_attempt(ask.client)
+    lead = Lead(tries=1, may_count=1, spare=step.spare)
+    return Write(Change(failure=history.slot()), lead)
 
 
 def settle(

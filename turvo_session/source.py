@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from os import urandom
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from . import failure as failures
 from . import renewal
@@ -314,8 +314,12 @@ class TokenSource:
         with level.lease(ask) as lease:
             try:
                 step = lease.enter(is_last=not below)
-            except (StoreError, OutOfPatience):
-                return self._without(level, ask, below, led)
+            except StoreError:
+                # What this process remembers decides.
+                memory = self._levels[0]
+                return self._without(level, ask, below, led, (memory, renewal.permit))
+            except OutOfPatience:
+                return self._without(level, ask, below, led, (level, renewal.reserve))
             if not isinstance(step, Lead):
                 return step
             asked = replace(ask, spare=step.spare)
@@ -332,14 +336,22 @@ class TokenSource:
         return self._or_spare(asked, outcome)
 
     def _without(
-        self, level: Level, ask: Ask, below: tuple[Level, ...], led: tuple[Level, ...]
+        self,
+        level: Level,
+        ask: Ask,
+        below: tuple[Level, ...],
+        led: tuple[Level, ...],
+        permission: tuple[Level, Callable[..., Any]],
     ) -> Settling:
-        """Go on without a level whose store is in trouble."""
+        """Go on without a lease at ``level``.
+
+        ``permission`` is the level and the rule that decide whether to log in.
+        """
         if below:
             return self._look(ask, below, led)
-        # Without the shared store, what this process remembers decides.
-        lead: Fail | Stay | Lead = self._levels[0].attempt(
-            partial(renewal.permit, ask=ask), Lead(tries=1, may_count=1)
+        deciding, rule = permission
+        lead: Fail | Stay | Lead = deciding.attempt(
+            partial(rule, ask=ask), Lead(tries=1, may_count=1)
         )
         if not isinstance(lead, Lead):
             return lead

@@ -71,7 +71,7 @@ def hold_token(seconds_left: float) -> Callable[[World], None]:
         slot = Slot(dump(token, now), seconds_left)
         world.store.put_token(slot)
         for process in world.processes:
-            process.hold(token, slot)
+            process.begin_with_token(token, slot)
 
     return prepare
 
@@ -106,7 +106,7 @@ class Scenario:
         world.add_process(self.second)
         self.prepare(world)
         for process, path in zip(world.processes, self.paths, strict=True):
-            process.run(one_call(path))
+            process.start_thread(one_call(path))
 
 
 SCENARIOS = (
@@ -126,10 +126,10 @@ SCENARIOS = (
 def one_call(path: str = SHIPMENTS) -> Callable[[Task], None]:
     """Return the work of a process that makes one call."""
 
-    def work(task: Task) -> None:
-        task.process.call(task, path)
+    def make_calls(task: Task) -> None:
+        task.process.make_call(task, path)
 
-    return work
+    return make_calls
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ class EveryOrder:
         self._switches_left = bound.most_switches
         self._last: Task | None = None
 
-    def choose(
+    def choose_next(
         self, world: World, runnable: list[Task], next_event: float
     ) -> tuple[Task | None, Fault | None]:
         """Return the next decision of the script, or the first possible one."""
@@ -188,7 +188,7 @@ class EveryOrder:
             self._last = task
         return task, fault
 
-    def latency(self) -> float:
+    def next_latency(self) -> float:
         """Return no time: the order of the steps is what matters."""
         return 0.0
 
@@ -196,7 +196,7 @@ class EveryOrder:
         """Raise ``Pruned`` if another run has been in this state."""
         if self._seen is None:
             return
-        state = world.state()
+        state = world.visible_state()
         if self._seen.get(state, -1) >= self._switches_left:
             raise Pruned
         self._seen[state] = self._switches_left
@@ -258,7 +258,7 @@ def run_script(
     try:
         scenario.begin(world)
         world.scheduler.order = order
-        world.scheduler.run(world)
+        world.scheduler.run_tasks(world)
         order.give_up_if_known(world)
         heal_fleet(world)
     except Pruned:
@@ -294,7 +294,7 @@ class RandomOrder:
         self._lapse_rate = random.choice((0.0, 0.1, 0.4))
         self._is_quick = random.random() < 0.5
 
-    def choose(
+    def choose_next(
         self, world: World, runnable: list[Task], next_event: float
     ) -> tuple[Task | None, Fault | None]:
         """Draw a task, now and then a fault, or let time pass."""
@@ -309,7 +309,7 @@ class RandomOrder:
         fitting = [fault for fault in LONGER_FAULTS if fault.fits(task)]
         return task, random.choice(fitting) if fitting else None
 
-    def latency(self) -> float:
+    def next_latency(self) -> float:
         """Draw the seconds that a command takes."""
         return 0.0 if self._is_quick else self._random.choice(self.LATENCIES)
 
@@ -325,7 +325,7 @@ def run_seed(seed: int) -> Run:
     try:
         _start_fleet(world, random)
         world.scheduler.order = RandomOrder(random, random.randint(0, 6))
-        world.scheduler.run(world)
+        world.scheduler.run_tasks(world)
         heal_fleet(world)
     finally:
         world.close()
@@ -350,7 +350,7 @@ def _start_fleet(world: World, random: Random) -> None:
     calls = random.randint(2, 8)
     operator_rate = random.choice((0.0, 0.0, 0.1))
 
-    def work(task: Task) -> None:
+    def make_calls(task: Task) -> None:
         for _ in range(calls):
             gap = random.choice(gaps)
             if gap:
@@ -358,9 +358,9 @@ def _start_fleet(world: World, random: Random) -> None:
             if random.random() < operator_rate:
                 task.process.log_in(task)
             else:
-                task.process.call(task, random.choice(paths))
+                task.process.make_call(task, random.choice(paths))
 
-    world.workload = work
+    world.workload = make_calls
     for number in range(random.randint(2, 6)):
         credentials, endpoint = RIGHT, TURVO
         if number:
@@ -371,7 +371,7 @@ def _start_fleet(world: World, random: Random) -> None:
         if not world.one_thread:
             threads = random.randint(1, 3)
         for _ in range(threads):
-            process.run(work)
+            process.start_thread(make_calls)
 
 
 # -- after the faults ------------------------------------------------------------------
@@ -400,13 +400,13 @@ def heal_fleet(world: World) -> None:
     _expect_answers(world, right, at_once=True)
     logins = len(checks.logins) - before
     if logins != 1:
-        checks.fail(f"{logins} logins after the last revocation")
+        checks.break_promise(f"{logins} logins after the last revocation")
     others = [process for process in alive if process not in right]
     _expect_answers(world, others, at_once=False)
     held = world.store.token()
     tokens = {one.attached.token.access_token for one in right if one.attached}
     if held is None or tokens != {held[0]}:
-        checks.fail("the processes do not share one token")
+        checks.break_promise("the processes do not share one token")
 
 
 def _longest_pause(world: World, processes: list[Process]) -> float:
@@ -427,13 +427,13 @@ def _longest_pause(world: World, processes: list[Process]) -> float:
 def _expect_answers(world: World, processes: list[Process], *, at_once: bool) -> None:
     """Let processes make a call each, and check that it is answered."""
 
-    def work(task: Task) -> None:
-        status = task.process.call(task)
+    def make_calls(task: Task) -> None:
+        status = task.process.make_call(task)
         if status != 200:
-            world.checks.fail(f"a call ended with {status} after the faults")
+            world.checks.break_promise(f"a call ended with {status} after the faults")
 
     for process in processes:
-        process.run(work)
+        process.start_thread(make_calls)
         if not at_once:
-            world.scheduler.run(world)
-    world.scheduler.run(world)
+            world.scheduler.run_tasks(world)
+    world.scheduler.run_tasks(world)

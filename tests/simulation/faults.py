@@ -68,7 +68,7 @@ class Fault:
         """Let the fault happen."""
         world.faults.append(self.name)
         world.checks.fault_kinds.add(self.kind)
-        world.note("FAULT", f"{self.name} ({task.name}, before: {task.pending})")
+        world.add_line("FAULT", f"{self.name} ({task.name}, before: {task.pending})")
         self.happen(world, task)
 
 
@@ -84,7 +84,7 @@ def _crash_and_restart(world: World, task: Task) -> None:
     _crash(world, task)
     old = task.process
     process = world.add_process(old.credentials, endpoint=old.endpoint)
-    process.run(world.workload)
+    process.start_thread(world.workload)
 
 
 def _suspend(seconds: float) -> Callable[[World, Task], None]:

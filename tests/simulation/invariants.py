@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from .world import World
 
 STORE_FAULTS = frozenset({"suspend", "lost", "away", "read-only", "clock", "data"})
-"""Kinds of fault after which two processes may lead at once."""
-LONGEST_CALL = 400.0
+"""Kinds of fault after which two processes may lead at once, or a write may be lost."""
+LONGEST_CALL = 200.0
 """Seconds within which a call is back, whatever happens."""
 LONGEST_IDLE = 8.0
 """Seconds by which a step of a process may be late, all in all."""
@@ -57,35 +57,46 @@ class Violation(Exception):
 
 
 @dataclass
-class Call:
-    """One call of a task to the API."""
+class WatchedCall:
+    """One call of a task to the API, or one login of an operator (``forced``).
+
+    ``refused`` are the tokens that it had a 401 for, ``tried`` all that it has sent.
+    ``commands`` to the store were made, of which ``failed_commands`` failed.
+    """
 
     start: float
     path: str
     flight_seconds: float
+    """How long there had been logins before it, all together."""
     suspended: float
+    """How long its process had been suspended before it."""
+    forced: bool = False
     refused: list[str] = field(default_factory=list)
     tried: set[str] = field(default_factory=set)
-    interrupted_at: float | None = None
-    store_failed: bool = False
-    commands: int = 0
     was_good: bool = False
     """Whether the process has seen the token accepted that it began with."""
+    interrupted_at: float | None = None
+    commands: int = 0
     failed_commands: int = 0
+    store_failed: bool = False
+    """Whether a command failed, or was not made because of an earlier one."""
     logged_in: bool = False
     failed_login: bool = False
-    forced: bool = False
 
 
 @dataclass(eq=False)
 class Flight:
-    """One login that is under way."""
+    """One login that is under way.
+
+    ``ahead``: a due token may still serve; ``is_surely_ahead``: it does. ``counted``
+    tries may have counted as wrong passwords, and one more if it is ``sending``.
+    """
 
     task: Task
-    call: Call
+    call: WatchedCall
     ahead: bool
-    """Whether a due token may still serve."""
     had_token: bool
+    """Whether Turvo had accepted a token of this process."""
     is_surely_ahead: bool = False
     is_impatient: bool = False
     """Whether others have led for so long that the caller no longer waits for them."""
@@ -131,11 +142,11 @@ class Checks:
         self._served: dict[str, int] = {}
         self._unreached: set[Process] = set()
 
-    def fail(self, promise: str) -> None:
+    def break_promise(self, promise: str) -> None:
         """Stop the run: a promise is broken."""
         if self.broken is None:
             self.broken = promise
-            self.world.note("BROKEN", promise)
+            self.world.add_line("BROKEN", promise)
             self.world.scheduler.stopped = True
 
     @property
@@ -147,7 +158,7 @@ class Checks:
 
     def call_started(self, task: Task, path: str, *, forced: bool = False) -> None:
         """Begin to watch a call; a ``forced`` one is an operator's login."""
-        task.call = Call(
+        task.call = WatchedCall(
             start=self.world.now,
             path=path,
             forced=forced,
@@ -165,39 +176,52 @@ class Checks:
         """Remember that Turvo answered 401 in this call."""
         task.call.refused.append(token.access_token)
 
+    def token_adopted(self, process: Process, token: Token) -> None:
+        """Check that a process does not go back to a token that it has replaced."""
+        if token.access_token in process.replaced:
+            self.break_promise("a process went back to a token that Turvo had refused")
+
     def call_answered(self, task: Task, status: int) -> None:
         """Check a call that got an answer."""
         self.came_back(task)
         allowed = task.call.path != FORBIDDEN
         if status == 401 and allowed and self._had_good_token(task):
-            self.fail("a call ended with a 401 though the store held a good token")
+            self.break_promise(
+                "a call ended with a 401 though the store held a good token"
+            )
         if status == 401 and allowed and self._is_curable(task.call):
-            self.fail("a call ended with a 401 though one login would have cured it")
+            self.break_promise(
+                "a call ended with a 401 though one login would have cured it"
+            )
 
     def call_failed(self, task: Task, error: TurvoAuthError) -> None:
         """Check a call that got no token."""
         self.came_back(task)
         process = task.process
         if type(error) is TurvoAuthError:
-            self.fail(f"a call failed with {error}")
+            self.break_promise(f"a call failed with {error}")
         if self._had_good_token(task):
-            self.fail("a call failed though the store held a good token")
+            self.break_promise("a call failed though the store held a good token")
         self._check_soft_failures(task)
         budget = "may have counted" in str(error)
         rejected = isinstance(error, CredentialsRejected) and not budget
         if rejected and process.is_right and not self.world.turvo.rejected_right:
-            self.fail("right credentials had to wait for the record of wrong ones")
+            self.break_promise(
+                "right credentials had to wait for the record of wrong ones"
+            )
         if rejected and process.is_right:
             self._check_first_rejection()
         is_sound = process.is_right and process.endpoint == TURVO and process.has_route
         undisturbed = not self.fault_kinds and not self.world.turvo.is_moody
         if is_sound and undisturbed and not budget:
-            self.fail("a call failed without a fault")
+            self.break_promise("a call failed without a fault")
         unreachable = isinstance(error, TokenEndpointUnavailable)
         if unreachable and "cannot be reached" in str(error):
             others = self._unreached - {process}
             if process not in self._unreached and len(others) < 2:
-                self.fail("one process without a route kept another from logging in")
+                self.break_promise(
+                    "one process without a route kept another from logging in"
+                )
 
     def _check_soft_failures(self, task: Task) -> None:
         """Check that a failed renewal ahead of time counts as long as the old token."""
@@ -213,7 +237,7 @@ class Checks:
             and not one.failure.retry_after
         ]
         if failed and outlasted == failed:
-            self.fail("a failed renewal ahead of time outlasted the old token")
+            self.break_promise("a failed renewal ahead of time outlasted the old token")
 
     def pause_found(self, record: Record) -> None:
         """Check that a record applies no longer than a pause of its kind."""
@@ -221,7 +245,7 @@ class Checks:
         if record.kind == UNAVAILABLE:
             longest = failures.LONGEST_RETRY_AFTER
         if record.left > longest + LONGEST_IDLE:
-            self.fail(
+            self.break_promise(
                 f"a failure that was {record.kind} counts for {record.left:.0f} s"
             )
 
@@ -229,16 +253,18 @@ class Checks:
         """Check that an interrupt came out at once, and that no lease is left."""
         call = task.call
         since = self.world.now - (call.interrupted_at or self.world.now)
-        if since > 1.0 and not self.world.checks.fault_kinds & STORE_FAULTS:
-            self.fail(f"an interrupt came out after {since:.1f} s")
+        if since > LONGEST_IDLE and self.store_is_sound:
+            self.break_promise(f"an interrupt came out after {since:.1f} s")
         self.task_ended(task)
         self.came_back(task)
 
     def task_ended(self, task: Task) -> None:
-        """Forget the failed logins of a call that may not have come to record them."""
+        """Forget the logins of a call that may not have come to record them."""
         lost = [failed for failed in self._failed if failed.flight.call is task.call]
         self._failed = [failed for failed in self._failed if failed not in lost]
         self.allowance += 2 * len(lost)
+        if task.call and task.call.logged_in:
+            self._doubted = {}
 
     def came_back(self, task: Task) -> None:
         """Check how long a call took, and that it gave its lease back."""
@@ -246,18 +272,18 @@ class Checks:
         suspended = task.process.suspended_seconds - call.suspended
         seconds = now - call.start - suspended
         if seconds > LONGEST_CALL:
-            self.fail(f"a call took {seconds:.0f} s")
+            self.break_promise(f"a call took {seconds:.0f} s")
         idle = seconds - (self._seconds_in_flight() - call.flight_seconds)
         allowed = 3.0 + call.commands * SLOWEST_COMMAND + self.crashes * LONGEST_LEASE
         if self.store_is_sound and idle > allowed:
-            self.fail(f"a call waited {idle:.1f} s for nobody's login")
+            self.break_promise(f"a call waited {idle:.1f} s for nobody's login")
         owner = self.world.store.lease_owner()
         is_mine = owner is not None and self.world.owners.get(owner) is call
         if is_mine and not call.store_failed and "data" not in self.fault_kinds:
-            self.fail("a call left its lease behind")
+            self.break_promise("a call left its lease behind")
         owner = task.process.memory.lease_owner()
         if owner is not None and self.world.owners.get(owner) is call:
-            self.fail("a call left its lease among threads behind")
+            self.break_promise("a call left its lease among threads behind")
 
     def _had_good_token(self, task: Task) -> bool:
         """Return whether the store held a good token when the call last looked."""
@@ -281,7 +307,7 @@ class Checks:
             return False  # what it believes is as old as that
         return moment < min(call.start, world.now - failures.BELIEVED_FOR)
 
-    def _is_curable(self, call: Call) -> bool:
+    def _is_curable(self, call: WatchedCall) -> bool:
         """Return whether nothing went wrong but one revocation before the login."""
         if self.fault_kinds - {"revoked"} or self.world.faults[1:] or call.logged_in:
             return False
@@ -297,7 +323,7 @@ class Checks:
         (only,) = rejections
         waited = self.world.now - only.end
         if only.flight.had_token and waited > SHORTEST_PAUSES[REJECTED] + LONGEST_IDLE:
-            self.fail(f"a first rejection counted for {waited:.0f} s")
+            self.break_promise(f"a first rejection counted for {waited:.0f} s")
 
     # -- logins ------------------------------------------------------------------------
 
@@ -318,7 +344,7 @@ class Checks:
         flight.is_impatient = world.now - call.start > PATIENCE
         led = [one for one in (flight, *self._flights) if not one.is_impatient]
         if len(led) > 1 and self.store_is_sound:
-            self.fail("two logins at the same time")
+            self.break_promise("two logins at the same time")
         if not self._flights:
             self._flight_since = world.now
         self._flights.append(flight)
@@ -340,7 +366,9 @@ class Checks:
             self._counted.append(now)
             most = MOST_COUNTED + self.allowance
             if len(self._counted) > most and self.store_is_sound:
-                self.fail(f"more than {most} attempts that may have counted in 15 min")
+                self.break_promise(
+                    f"more than {most} attempts that may have counted in 15 min"
+                )
 
     def login_cut(self, flight: Flight) -> None:
         """End a login that was interrupted, or whose process crashed."""
@@ -361,7 +389,9 @@ class Checks:
                 process=flight.task.process,
                 token_end=self._end_of_due_token(flight),
             )
-            self._failed.append(failed)
+            # Nobody is told what came of a login without a lease.
+            if not flight.is_impatient:
+                self._failed.append(failed)
             return
         self._failed.clear()
         self.logins.append(world.now)
@@ -375,7 +405,7 @@ class Checks:
         served = self._served.get(result.access_token, 0) + 1
         self._served[result.access_token] = served
         if served > 2 and not self.fault_kinds:
-            self.fail("more than two logins in one rollover")
+            self.break_promise("more than two logins in one rollover")
 
     def event_told(self, process: Process, event: object) -> None:
         """Check the rate of the logins because of a 401."""
@@ -389,12 +419,14 @@ class Checks:
             allowed = failures.MOST_LOGINS_AT_ONCE
             allowed += (times[-1] - first + LONGEST_IDLE) / failures.LOGIN_COST
             if len(times) - index > allowed:
-                self.fail("more logins because of a 401 than the bucket allows")
+                self.break_promise(
+                    "more logins because of a 401 than the bucket allows"
+                )
 
     def account_locked(self) -> None:
         """Check that no process locked the account."""
         if self.store_is_sound and not self.allowance:
-            self.fail("the account is locked")
+            self.break_promise("the account is locked")
 
     def _land(self, flight: Flight) -> None:
         if flight in self._flights:
@@ -408,7 +440,7 @@ class Checks:
             return self._flight_seconds
         return self._flight_seconds + self.world.now - self._flight_since
 
-    def _stored_token_serves(self, call: Call) -> bool:
+    def _stored_token_serves(self, call: WatchedCall) -> bool:
         held = self.world.store.token()
         return bool(held and held[0] not in call.refused)
 
@@ -430,7 +462,7 @@ class Checks:
                 left = max(0.0, failed.token_end - failed.end)
                 pause = min(failures.PAUSES_AHEAD[0], left)
             if now < failed.end + pause - ROUNDING:
-                self.fail(
+                self.break_promise(
                     f"a login {now - failed.end:.1f} s after one that was "
                     f"{failed.kind} ({failed.process.name})"
                 )
@@ -451,7 +483,7 @@ class Checks:
         last_refused = call.refused[-1] if call.refused else ""
         doubted_until = self._doubted.get(last_refused, 0.0)
         if not call.was_good and doubted_until > world.now + ROUNDING:
-            self.fail("a login though the refused token was in doubt")
+            self.break_promise("a login though the refused token was in doubt")
         held = world.store.token()
         if held is None or held[0] in call.refused:
             return
@@ -463,7 +495,7 @@ class Checks:
         if is_script or not is_fresh:
             return  # a script's token has the buffer of a long one
         if world.turvo.accepts(held[0]) and command < task.last_look:
-            self.fail("a login though the store held a fresh token")
+            self.break_promise("a login though the store held a fresh token")
 
     # -- the store ---------------------------------------------------------------------
 
@@ -476,4 +508,4 @@ class Checks:
         if held is None or not turvo.accepts(held[0]):
             return
         if turvo.issued[held[0]] > turvo.issued[new]:
-            self.fail("a newer token was overwritten by an older one")
+            self.break_promise("a newer token was overwritten by an older one")

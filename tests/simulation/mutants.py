@@ -140,8 +140,8 @@ MUTANTS = (
     Mutant(
         "the account has a budget of attempts",
         "failure",
-        "        if len(last) < MOST_ATTEMPTS:\n",
-        "        if True:\n",
+        "        last = self.attempts_of(client)[-MOST_ATTEMPTS:]\n",
+        "        last: list[Attempt] = []\n",
     ),
     Mutant(
         "a login does not overdraw the budget",
@@ -240,8 +240,8 @@ MUTANTS = (
     Mutant(
         "a failed login is remembered where the store cannot be used",
         "source",
-        "partial(renewal.permit, ask=ask), Lead",
-        "lambda seen: Lead(tries=3, may_count=2), Lead",
+        "        if not isinstance(lead, Lead):\n            return lead\n",
+        "        lead = Lead(tries=3, may_count=2)\n",
     ),
     Mutant(
         "a token that is served again is used until it is surely over",

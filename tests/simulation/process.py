@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from greenlet import getcurrent
 
 from turvo_session.errors import TurvoAuthError
+from turvo_session.events import LoggedIn
 from turvo_session.renewal import Adopt, Got, Stay
 from turvo_session.source import TokenSource
 from turvo_session.store import Change, MemoryStore, Slot, Snapshot
-from turvo_session.tokens import Token, same_secret
+from turvo_session.tokens import Token, fingerprint, same_secret
 
 from .redis_model import Connection
 from .scheduler import Task
@@ -69,7 +70,7 @@ class LocalStore(MemoryStore):
                 world.scheduler.pause("woken", world.now + seconds)
             finally:
                 self._waiters.remove(task)
-        self._process.learn("woken in memory", None)
+        self._process.learn_result("woken in memory", None)
 
     def held(self) -> object:
         """Return what tells two states of the memory apart."""
@@ -88,7 +89,7 @@ class LocalStore(MemoryStore):
         if not world.one_thread and isinstance(getcurrent(), Task):
             task = world.scheduler.pause(kind)
             task.call.commands += 1
-            self._process.learn(kind, None)
+            self._process.learn_result(kind, None)
 
 
 class Attached:
@@ -99,7 +100,7 @@ class Attached:
         self.is_known_good = False
         self.is_doubted = False
 
-    def state(self) -> object:
+    def visible_state(self) -> object:
         """Return what tells two of them apart."""
         return self.token, self.is_known_good, self.is_doubted
 
@@ -150,7 +151,7 @@ class Process:
         """Whether the process has the right credentials."""
         return self.credentials == RIGHT
 
-    def state(self) -> object:
+    def visible_state(self) -> object:
         """Return what the rest of the run depends on: the memory, if nothing runs."""
         tasks = self.world.scheduler.tasks
         if any(task.process is self and not task.finished for task in tasks):
@@ -161,35 +162,35 @@ class Process:
             self.source.current,
             self.source._refused,
             self.memory.held(),
-            self.connection.state(),
-            self.attached and self.attached.state(),
+            self.connection.visible_state(),
+            self.attached and self.attached.visible_state(),
             tuple(self.uncured.items()),
             self.alarm_possible_until,
             self.alarm_likely_until,
             self.suspended_until,
         )
 
-    def learn(self, step: str, result: object) -> None:
+    def learn_result(self, step: str, result: object) -> None:
         """Remember what a step told the process, in the trace and in its state."""
         self.past = hash((self.past, self.world.now, step, result))
         self.world.trace.append((self.world.now, self.name, (step, result)))
 
-    def run(self, work: Callable[[Task], None]) -> Task:
+    def start_thread(self, work: Callable[[Task], None]) -> Task:
         """Start a thread of this process."""
-        return self.world.scheduler.start(self, self.name, work)
+        return self.world.scheduler.start_task(self, self.name, work)
 
-    def call(self, task: Task, path: str = SHIPMENTS) -> int | None:
+    def make_call(self, task: Task, path: str = SHIPMENTS) -> int | None:
         """Make a call to the API; return its status, or ``None`` without a token."""
         self.world.checks.call_started(task, path)
         self.world.scheduler.pause("call")
         try:
             status = converse(self, path)
         except TurvoAuthError as error:
-            self.learn("raised", f"{type(error).__name__}: {error}")
+            self.learn_result("raised", f"{type(error).__name__}: {error}")
             self.statuses.append(None)
             self.world.checks.call_failed(task, error)
             return None
-        self.learn("answered", status)
+        self.learn_result("answered", status)
         self.statuses.append(status)
         self.world.checks.call_answered(task, status)
         return status
@@ -201,7 +202,7 @@ class Process:
         try:
             self.attach(Got(self.source.log_in()))
         except TurvoAuthError as error:
-            self.learn("raised", f"{type(error).__name__}: {error}")
+            self.learn_result("raised", f"{type(error).__name__}: {error}")
         self.world.checks.came_back(task)
 
     def renew_only(self, task: Task) -> None:
@@ -213,32 +214,33 @@ class Process:
         task.call.was_good = True
         self.source.renew(token, known_good=True)
 
-    def send(self, token: Token, path: str) -> int:
+    def send_request(self, token: Token, path: str) -> int:
         """Send one request to the API; return the status of its answer."""
         task = self.world.scheduler.pause("request")
         task.call.tried.add(token.access_token)
         good = self.world.turvo.answers_well(token.access_token, path)
-        self.learn("request", (token.access_token, good))
+        self.learn_result("request", (token.access_token, good))
         return 200 if good else 401
 
-    def hold(self, token: Token, slot: Slot) -> None:
+    def begin_with_token(self, token: Token, slot: Slot) -> None:
         """Begin with a token that Turvo has accepted before."""
         self.memory.swap(self.memory.read(), Change(token=slot))
         self.source.current = token
         self.attached = Attached(token)
         self.attached.is_known_good = True
 
-    def attach(self, outcome: Got | Adopt, *, after_401: bool = False) -> Attached:
-        """Use the token of an outcome from now on."""
-        used = self.attached
-        if used is None or not same_secret(outcome.token, used.token):
-            if used is not None and after_401:
-                self.replaced.add(used.token.access_token)
-            used = Attached(outcome.token)
-        used.token = outcome.token
-        used.is_doubted = after_401
+    def attach(self, outcome: Got | Adopt, *, refused: Token | None = None) -> Attached:
+        """Use the token of an outcome from now on, in place of a ``refused`` one."""
+        token, used = outcome.token, self.attached
+        if used is None or not same_secret(token, used.token):
+            used = Attached(token)
+        used.token = token
+        used.is_doubted = refused is not None
         if isinstance(outcome, Adopt):
             used.is_doubted = outcome.doubted
+            self.world.checks.token_adopted(self, token)
+        if refused and not same_secret(token, refused):
+            self.replaced.add(refused.access_token)
         self.attached = used
         return used
 
@@ -252,8 +254,13 @@ class Process:
             self.source.prove(used.token)
 
     def _tell(self, event: object) -> None:
+        if isinstance(event, LoggedIn):
+            # Turvo may serve a token again that it has refused for another reason.
+            self.replaced -= {
+                secret for secret in self.replaced if fingerprint(secret) == event.token
+            }
         if not self.dead:
-            self.world.note(self.name, str(event))
+            self.world.add_line(self.name, str(event))
             self.world.checks.event_told(self, event)
 
 
@@ -267,7 +274,7 @@ def converse(process: Process, path: str) -> int:
     used = process.attached
     if used is None or world.now >= used.token.due:
         used = process.attach(source.get())
-    status = process.send(used.token, path)
+    status = process.send_request(used.token, path)
     if status != 401:
         process.note_accepted(used, path)
         return status
@@ -287,11 +294,11 @@ def converse(process: Process, path: str) -> int:
         else:
             outcome = source.renew(used.token, known_good=was_good, may_login=may_login)
             if not isinstance(outcome, Stay):
-                used = process.attach(outcome, after_401=True)
+                used = process.attach(outcome, refused=used.token)
                 process.alarm_possible_until = world.now + REMEMBERED_FOR
             elif not (was_good and may_login):
                 return status
-        status = process.send(used.token, path)
+        status = process.send_request(used.token, path)
         if status != 401:
             process.note_accepted(used, path)
             if isinstance(outcome, Stay):

@@ -45,7 +45,7 @@ class SharedStore:
         self.away_commands = 0
         self.read_only_until = -math.inf
 
-    def state(self) -> tuple[Any, ...]:
+    def visible_state(self) -> tuple[Any, ...]:
         """Return what tells two states of the store apart."""
         now = self._milliseconds()
         values = tuple(kept and (kept[0], kept[1] - now) for kept in self._values)
@@ -186,7 +186,7 @@ class Connection:
         task = self._command("read")
         values = self._server.look()
         task.last_look = self._server.commands
-        self._process.learn("read", (values, self._server.last_wake))
+        self._process.learn_result("read", (values, self._server.last_wake))
         slots = [kept and Slot(*kept) for kept in values]
         version = tuple(kept and kept[0] for kept in values), self._server.last_wake
         return Snapshot(at, *slots, version)
@@ -199,7 +199,7 @@ class Connection:
         if lost == "repeated":
             # redis-py sends the command again, and that one finds the first one's work.
             applied = self._swapped(seen, change, task)
-        self._process.learn("swap", (applied, lost))
+        self._process.learn_result("swap", (applied, lost))
         if task.interrupts_after:
             task.interrupts_after = False
             raise Interrupted
@@ -211,12 +211,12 @@ class Connection:
     def wait(self, seen: Snapshot, seconds: float) -> None:
         """Return when somebody woke the waiters since, or after some seconds."""
         task = self._command("wait")
-        self._process.learn("wait", seconds)
+        self._process.learn_result("wait", seconds)
         if self._server.last_wake <= seen.version[1]:
             self._server.wait(task, seconds)
             if self._server.now_away():
                 self._fail(task, "the connection was cut")
-        self._process.learn("woken", None)
+        self._process.learn_result("woken", None)
 
     def try_again(self) -> None:
         """Ask the store once more, although it was out of order a moment ago."""
@@ -225,7 +225,7 @@ class Connection:
     def __repr__(self) -> str:
         return "<RedisStore of the simulation>"
 
-    def state(self) -> object:
+    def visible_state(self) -> object:
         """Return what tells two states of the connection apart."""
         return self._broken, self._next_probe, self._pause, self._excused
 
@@ -241,7 +241,7 @@ class Connection:
         if self._process.dead:
             world.scheduler.pause(kind)
         self._admit()
-        latency = world.scheduler.order.latency()
+        latency = world.scheduler.order.next_latency()
         task = world.scheduler.pause(kind, world.now + latency)
         self._server.commands += 1
         task.last_command = self._server.commands
@@ -269,7 +269,7 @@ class Connection:
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
 
     def _fail(self, task: Task, trouble: str) -> NoReturn:
-        self._process.learn("trouble", trouble)
+        self._process.learn_result("trouble", trouble)
         task.call.store_failed = True
         task.call.failed_commands += 1
         if not self._broken:

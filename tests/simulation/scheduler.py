@@ -75,7 +75,7 @@ class Task(greenlet):
 class Order(Protocol):
     """Decides what happens next."""
 
-    def choose(
+    def choose_next(
         self, world: World, runnable: list[Task], next_event: float
     ) -> tuple[Task | None, Fault | None]:
         """Return the task that runs, and the fault that strikes before its step.
@@ -83,19 +83,21 @@ class Order(Protocol):
         No task means that time passes until the next event.
         """
 
-    def latency(self) -> float:
+    def next_latency(self) -> float:
         """Return the seconds that the next command to the store takes."""
 
 
 class InTurn:
     """Runs each task until it has to wait. No fault strikes."""
 
-    def choose(
+    def choose_next(
         self, world: World, runnable: list[Task], next_event: float
     ) -> tuple[Task | None, Fault | None]:
+        """Return the first task that can run."""
         return runnable[0], None
 
-    def latency(self) -> float:
+    def next_latency(self) -> float:
+        """Return no time at all."""
         return 0.0
 
 
@@ -108,7 +110,9 @@ class Scheduler:
         self.order: Order = InTurn()
         self.stopped = False
 
-    def start(self, process: Process, name: str, work: Callable[[Task], None]) -> Task:
+    def start_task(
+        self, process: Process, name: str, work: Callable[[Task], None]
+    ) -> Task:
         """Add a task. It runs when its turn comes."""
         task = Task(process, name, work)
         task.ready_at = self.now
@@ -133,7 +137,7 @@ class Scheduler:
             raise Interrupted
         return task
 
-    def run(self, world: World) -> None:
+    def run_tasks(self, world: World) -> None:
         """Run the tasks in the order of ``order``, until all are done."""
         while not self.stopped:
             waiting = [task for task in self.tasks if not task.finished]
@@ -149,7 +153,7 @@ class Scheduler:
                     next_event = min(next_event, moment)
             chosen, fault = None, None
             if runnable:
-                chosen, fault = self.order.choose(world, runnable, next_event)
+                chosen, fault = self.order.choose_next(world, runnable, next_event)
             if chosen is None:
                 self.now = next_event
                 continue

@@ -43,9 +43,9 @@ def _poll_forbidden_path(seed: int, *, leader_dies: bool) -> World:
     hold_token(9999.0)(world)
     poller, *others, leader = world.processes
     end = world.now + 10 * MINUTE
-    poller.run(_calls(600, 1.0, path=FORBIDDEN, end=end))
+    poller.start_thread(_calls(600, 1.0, path=FORBIDDEN, end=end))
     for process in others:
-        process.run(_calls(2400, 0.25, end=end))
+        process.start_thread(_calls(2400, 0.25, end=end))
 
     def revoke(task: Task) -> None:
         world.scheduler.pause("sleep", world.now + 300.1)
@@ -53,10 +53,10 @@ def _poll_forbidden_path(seed: int, *, leader_dies: bool) -> World:
         if leader_dies:
             leader.renew_only(task)
 
-    leader.run(revoke)
+    leader.start_thread(revoke)
     _tell(world, seed)
     if len(world.checks.logins) > 13:
-        world.checks.fail(f"{len(world.checks.logins)} logins in ten minutes")
+        world.checks.break_promise(f"{len(world.checks.logins)} logins in ten minutes")
     for process in others:
         _expect_only_answers(process)
     return world
@@ -94,7 +94,7 @@ def slow_rejections(seed: int) -> World:
     """
     world = World(Setting(login_seconds=12.0))
     for number in range(12):
-        world.add_process(f"wrong-{number}").run(_calls(10, 1.0))
+        world.add_process(f"wrong-{number}").start_thread(_calls(10, 1.0))
     _tell(world, seed)
     return world
 
@@ -106,11 +106,11 @@ def _try_passwords(random: Random, mood: Callable[[], str], *, right: int) -> Wo
     for number in range(12):
         credentials = RIGHT if number < right else f"wrong-{number}"
         gap = random.choice((7.0, 31.0, 60.0))
-        world.add_process(credentials).run(_calls(40, gap))
+        world.add_process(credentials).start_thread(_calls(40, gap))
     for number in range(60):
         credentials = RIGHT if number % 12 < right else f"wrong-{number % 12}"
         start = random.uniform(0, 40 * MINUTE)
-        world.add_process(credentials).run(_calls(1, start))
+        world.add_process(credentials).start_thread(_calls(1, start))
     _tell(world, random.randint(0, 999))
     return world
 
@@ -119,7 +119,7 @@ def lost_route(seed: int) -> World:
     """One process of four has no route to Turvo. No call of the others fails."""
     world = World(Setting(life=20.0))
     for _ in range(4):
-        world.add_process().run(_calls(60, 5.0))
+        world.add_process().start_thread(_calls(60, 5.0))
     lost, *others = world.processes
     lost.no_route_until = world.now + 10 * MINUTE
     _tell(world, seed)
@@ -138,11 +138,11 @@ def hanging_endpoint(seed: int) -> World:
     world.turvo.is_moody = True
     world.turvo.mood = lambda: UNANSWERED if world.now < end else ""
     for _ in range(3):
-        world.add_process().run(_calls(300, 5.0))
+        world.add_process().start_thread(_calls(300, 5.0))
     _tell(world, seed)
     late = min(world.checks.logins, default=math.inf) - end
     if late > PAUSES[UNANSWERED][-1] + 30.0:
-        world.checks.fail(f"the first login {late:.0f} s after the outage")
+        world.checks.break_promise(f"the first login {late:.0f} s after the outage")
     return world
 
 
@@ -170,11 +170,13 @@ def _refuse_once(seed: int, *, seconds_left: float) -> World:
     world.turvo.next_answers.append(REJECTED)
     start = world.now
     for process in world.processes:
-        process.run(_calls(40, 5.0))
+        process.start_thread(_calls(40, 5.0))
     _tell(world, seed)
     late = min(world.checks.logins, default=math.inf) - start
     if late > PAUSES[REJECTED][0] + 20.0:
-        world.checks.fail(f"no token for {late:.0f} s after one stray rejection")
+        world.checks.break_promise(
+            f"no token for {late:.0f} s after one stray rejection"
+        )
     return world
 
 
@@ -188,17 +190,17 @@ def unlucky_replay(seed: int) -> World:
     process = world.add_process()
     hold_token(9999.0)(world)
 
-    def work(task: Task) -> None:
+    def make_calls(task: Task) -> None:
         world.turvo.revoke_all()
         world.turvo.refusals = 2
-        process.call(task)
+        process.make_call(task)
         world.scheduler.pause("sleep", world.now + 10.0)
         for _ in range(200):
-            process.call(task)
+            process.make_call(task)
         world.turvo.revoke_all()
-        process.call(task)
+        process.make_call(task)
 
-    process.run(work)
+    process.start_thread(make_calls)
     _tell(world, seed)
     del process.statuses[0]
     _expect_only_answers(process)
@@ -219,7 +221,7 @@ def one_doubt(seed: int) -> World:
 
     def heal(task: Task) -> None:
         world.turvo.revoke_all()
-        healer.call(task)
+        healer.make_call(task)
         world.turvo.revoke_all()
 
     def follow(task: Task) -> None:
@@ -227,10 +229,10 @@ def one_doubt(seed: int) -> World:
         world.scheduler.pause("sleep", world.now + 30.0)
         other.attached = None
         other.source.current = None
-        other.call(task)
+        other.make_call(task)
 
-    healer.run(heal)
-    other.run(follow)
+    healer.start_thread(heal)
+    other.start_thread(follow)
     _tell(world, seed)
     for process in world.processes:
         _expect_only_answers(process)
@@ -244,7 +246,7 @@ def served_again(seed: int) -> World:
     """
     world = World(Setting("same", life=60.3, login_seconds=0.2))
     for _ in range(3):
-        world.add_process().run(_calls(900, 0.2))
+        world.add_process().start_thread(_calls(900, 0.2))
     _tell(world, seed)
     return world
 
@@ -253,7 +255,7 @@ def missing_store(seed: int) -> World:
     """A process with a wrong password has no store, and keeps the rules by itself."""
     world = World(Setting())
     world.store.away_until = math.inf
-    world.add_process("wrong").run(_calls(400, 5.0))
+    world.add_process("wrong").start_thread(_calls(400, 5.0))
     _tell(world, seed)
     return world
 
@@ -269,14 +271,14 @@ def read_only_store(seed: int) -> World:
     hold_token(9999.0)(world)
     world.store.read_only_until = math.inf
 
-    def work(task: Task) -> None:
+    def make_calls(task: Task) -> None:
         for _ in range(2):
             world.turvo.revoke_all()
             for _ in range(3):
                 world.scheduler.pause("sleep", world.now + 10.0)
-                process.call(task)
+                process.make_call(task)
 
-    process.run(work)
+    process.start_thread(make_calls)
     _tell(world, seed)
     _expect_only_answers(process)
     return world
@@ -291,7 +293,7 @@ def existing_script(seed: int) -> World:
     world.turvo.is_moody = True
     world.turvo.next_answers.append(FOREIGN)
     caller, script = world.add_process(), world.add_process()
-    caller.run(_calls(1, 0.0))
+    caller.start_thread(_calls(1, 0.0))
 
     def write(task: Task) -> None:
         world.scheduler.pause(
@@ -300,7 +302,7 @@ def existing_script(seed: int) -> World:
         world.store_by_script()
         world.store.away_commands = 1
 
-    script.run(write)
+    script.start_thread(write)
     _tell(world, seed, InTurn())
     _expect_only_answers(caller)
     return world
@@ -339,28 +341,30 @@ def _calls(
 ) -> Callable[[Task], None]:
     """Return the work of a process that makes calls, each after a gap."""
 
-    def work(task: Task) -> None:
+    def make_calls(task: Task) -> None:
         scheduler = task.process.world.scheduler
         for _ in range(count):
             scheduler.pause("sleep", scheduler.now + gap)
             if scheduler.now > end:
                 break
-            task.process.call(task, path)
+            task.process.make_call(task, path)
 
-    return work
+    return make_calls
 
 
 def _expect_only_answers(process: Process) -> None:
     """Check that every call of a process was answered."""
     failed = [status for status in process.statuses if status != 200]
     if failed or not process.statuses:
-        process.world.checks.fail(f"calls of {process.name} ended with {failed[:3]}")
+        process.world.checks.break_promise(
+            f"calls of {process.name} ended with {failed[:3]}"
+        )
 
 
 def _tell(world: World, seed: int, order: Order | None = None) -> None:
     """Run the story to its end."""
     world.scheduler.order = order or RandomOrder(Random(seed), most_faults=0)
     try:
-        world.scheduler.run(world)
+        world.scheduler.run_tasks(world)
     finally:
         world.close()

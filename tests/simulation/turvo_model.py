@@ -78,7 +78,7 @@ class Turvo:
         self.rejected_right = False
         self.locked_until = -math.inf
 
-    def state(self) -> tuple[Any, ...]:
+    def visible_state(self) -> tuple[Any, ...]:
         """Return what tells two states of Turvo apart."""
         return (
             tuple(self._ends.items()),
@@ -238,7 +238,7 @@ class ModelLogin:
         self._world.checks.turvo_answered(flight, result)
         scheduler.pause("login ends", self._world.now + seconds)
         flight.sending = False
-        process.learn("login", result)
+        process.learn_result("login", result)
         if isinstance(result, str):
             flight.counted += result in COUNTED
             asked = BUSY_FOR if answer == BUSY else None

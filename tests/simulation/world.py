@@ -78,14 +78,14 @@ class World:
         secret = self.turvo.issue(life)
         self.turvo.issued[secret] = 0  # nobody can tell which login came first
         fields = {"access_token": secret, "expires_at": "2026-01-01"}
-        self.note("SCRIPT", f"stores {secret}")
+        self.add_line("SCRIPT", f"stores {secret}")
         self.store.put_token(Slot(json.dumps(fields).encode(), life))
 
-    def note(self, name: str, text: str) -> None:
+    def add_line(self, name: str, text: str) -> None:
         """Add a line to the trace."""
         self.trace.append((self.now, name, text))
 
-    def state(self) -> int:
+    def visible_state(self) -> int:
         """Return a hash of everything that the rest of the run depends on.
 
         What a process knows follows from the results of its steps so far, because it is
@@ -100,9 +100,9 @@ class World:
             (
                 self.now,
                 tasks,
-                tuple(process.state() for process in self.processes),
-                self.store.state(),
-                self.turvo.state(),
+                tuple(process.visible_state() for process in self.processes),
+                self.store.visible_state(),
+                self.turvo.visible_state(),
                 len(self.faults),
             )
         )

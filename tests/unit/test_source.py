@@ -108,14 +108,20 @@ def test_a_token_that_ends_during_a_failing_try_is_asked_for_in_earnest(
 ) -> None:
     """The failure ahead of time was about a token that is over: it keeps nobody."""
 
+    leases: list[Slot | None] = []
+
     def takes_too_long(_: Extend) -> object:
-        world.sleep(10.0)
+        world.sleep(1.0)
         return failed(OUTAGE)
+
+    def succeeds(_: Extend) -> None:
+        leases.append(world.shared.lease)
 
     process.get()
     world.sleep(LIFE - 1.0)
-    world.endpoint.answers = [takes_too_long]
+    world.endpoint.answers = [takes_too_long, succeeds]
     assert process.ask() == "token-3"
+    assert all(len(lease.value) == len(OTHER) for lease in leases if lease)
     assert world.endpoint.tries == [(3, 2), (1, 2), (3, 2)]
 
 
@@ -213,9 +219,9 @@ def test_a_thread_waits_80_seconds_for_a_leader_that_is_gone(
     store = MemoryStore(clock=world.clock) if share else None
     process = Process(world.endpoint, store, local=world.shared)
     world.shared.put(lease=Slot(OTHER, 120.0))
-    world.endpoint.answers = [failed(OUTAGE)] * fails
-    assert process.ask() == (NO_ANSWER if fails else "token-1")
-    failure = events.LoginFailed("POST unavailable", 0.0, OUTAGE, 5.0)
+    world.endpoint.answers = [failed(REJECTED)] * fails
+    assert process.ask() == (NO_TOKEN if fails else "token-1")
+    failure = events.LoginFailed("POST rejected", 0.0, REJECTED, 900.0)
     told = [event for event in process.told if not isinstance(event, events.LoggedIn)]
     assert told == [events.Waited(80.0), *[failure] * fails]
 
@@ -451,11 +457,16 @@ def test_64_refused_tokens_are_known(world: World, others: int, serves: str) -> 
 def test_a_refused_token_that_is_served_again_serves(
     world: World, process: Process
 ) -> None:
-    token = process.get().token
-    world.endpoint.serves_again = True
+    token, endpoint = process.get().token, world.endpoint
+    endpoint.serves_again = True
     found = [process.ask_again(token), process.ask_again(token), process.ask()]
     assert found == ["Got token-1", "Stay", "token-1"]
-    assert world.logins == 2
+    world.sleep(60.0)
+    endpoint.serves_again = False
+    assert process.ask_again(token) == "Got token-3"
+    world.sleep(LIFE)
+    endpoint.serves_again, endpoint.served = True, ("token-1", world.clock() + LIFE)
+    assert [process.ask(), process.ask(), world.logins] == ["token-1", "token-1", 4]
 
 
 # -- Logging in by hand ----------------------------------------------------------------
