@@ -20,8 +20,9 @@ def print_statuses(auth: TurvoAuth, ids: list[int]) -> None:
     with TurvoSession(auth) as session:
         for shipment_id in ids:
             status = session.details(f"/shipments/{shipment_id}")["status"]
-            print(f"{shipment_id} {status['code']['value']!a}")
-    sys.stdout.flush()
+            line = f"{shipment_id} {status['code']['value']!a}\n"
+            # One write for a line, so that the lines of two processes never mix.
+            os.write(sys.stdout.fileno(), line.encode())
 
 
 if __name__ == "__main__":

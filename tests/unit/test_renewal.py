@@ -489,3 +489,26 @@ def test_only_the_token_that_is_meant_is_forgotten_and_every_failure(
 ) -> None:
     step = renewal.forget(holding(words), token)
     assert (step and step.change) == change
+
+
+@pytest.mark.parametrize("leads", [True, False])
+def test_impatient_callers_leave_the_leader_its_attempts(leads: bool) -> None:
+    """Each reserves one of eight attempts; a leader may still make two."""
+    lease = Slot(OTHER, 12.0) if leads else None
+    history, reserved = History(), 0
+    while True:
+        seen = Snapshot(NOW, None, lease, history.slot(), 0)
+        step = renewal.reserve(seen, asking())
+        if not isinstance(step, Write):
+            break
+        assert step.result == Lead(tries=1, may_count=1)
+        history, reserved = failures.load(step.change.failure), reserved + 1
+
+    assert isinstance(step, Fail)
+    assert reserved == (6 if leads else 8)
+
+
+def test_an_impatient_caller_minds_a_failed_login() -> None:
+    seen = Snapshot(NOW, None, None, records(record(UNAVAILABLE)).slot(), 0)
+
+    assert isinstance(renewal.reserve(seen, asking()), Fail)
