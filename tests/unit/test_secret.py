@@ -51,7 +51,7 @@ def test_a_slot_with_its_values_swapped_shows_none_in_its_frame() -> None:
         Slot(10.0, SECRET)  # type: ignore[arg-type]
     frame = caught.traceback[-1].frame
     assert frame.code.name == "__init__"
-    assert not {"value", "left"} & frame.f_locals.keys()
+    assert not {"value", "left"} & set(frame.f_locals)
 
 
 def test_two_secrets_are_equal_if_their_values_are() -> None:
