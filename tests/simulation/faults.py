@@ -98,11 +98,13 @@ def _suspend(seconds: float) -> Callable[[World, Task], None]:
 def _interrupt(world: World, task: Task) -> None:
     task.interrupts = True
     task.call.interrupted_at = world.now
+    world.checks.task_ended(task)
 
 
 def _interrupt_after(world: World, task: Task) -> None:
     task.interrupts_after = True
     task.call.interrupted_at = world.now
+    world.checks.task_ended(task)
 
 
 def _lose_reply(how: str) -> Callable[[World, Task], None]:

@@ -61,7 +61,6 @@ class WatchedCall:
     """One call of a task to the API, or one login of an operator (``forced``).
 
     ``refused`` are the tokens that it had a 401 for, ``tried`` all that it has sent.
-    ``commands`` to the store were made, of which ``failed_commands`` failed.
     """
 
     start: float
@@ -70,18 +69,21 @@ class WatchedCall:
     """How long there had been logins before it, all together."""
     suspended: float
     """How long its process had been suspended before it."""
+    commands_before: int
+    """How many commands its process had made before it."""
     forced: bool = False
     refused: list[str] = field(default_factory=list)
     tried: set[str] = field(default_factory=set)
     was_good: bool = False
     """Whether the process has seen the token accepted that it began with."""
     interrupted_at: float | None = None
-    commands: int = 0
     failed_commands: int = 0
     store_failed: bool = False
     """Whether a command failed, or was not made because of an earlier one."""
     logged_in: bool = False
     failed_login: bool = False
+    store_worked: bool = False
+    """Whether the store worked when a login began that failed."""
 
 
 @dataclass(eq=False)
@@ -100,6 +102,7 @@ class Flight:
     is_surely_ahead: bool = False
     is_impatient: bool = False
     """Whether others have led for so long that the caller no longer waits for them."""
+    store_works: bool = False
     counted: int = 0
     sending: bool = False
 
@@ -164,6 +167,7 @@ class Checks:
             forced=forced,
             flight_seconds=self._seconds_in_flight(),
             suspended=task.process.suspended_seconds,
+            commands_before=task.process.commands,
         )
         task.last_look = task.last_command = 0
         self.forbidden_calls += path == FORBIDDEN
@@ -175,6 +179,7 @@ class Checks:
     def token_refused(self, task: Task, token: Token) -> None:
         """Remember that Turvo answered 401 in this call."""
         task.call.refused.append(token.access_token)
+        task.process.ever_refused.add(token.access_token)
 
     def token_adopted(self, process: Process, token: Token) -> None:
         """Check that a process does not go back to a token that it has replaced."""
@@ -274,7 +279,9 @@ class Checks:
         if seconds > LONGEST_CALL:
             self.break_promise(f"a call took {seconds:.0f} s")
         idle = seconds - (self._seconds_in_flight() - call.flight_seconds)
-        allowed = 3.0 + call.commands * SLOWEST_COMMAND + self.crashes * LONGEST_LEASE
+        commands = task.process.commands - call.commands_before
+        allowed = LONGEST_IDLE + commands * SLOWEST_COMMAND
+        allowed += self.crashes * LONGEST_LEASE
         if self.store_is_sound and idle > allowed:
             self.break_promise(f"a call waited {idle:.1f} s for nobody's login")
         owner = self.world.store.lease_owner()
@@ -289,13 +296,13 @@ class Checks:
         """Return whether the store held a good token when the call last looked."""
         world, process, call = self.world, task.process, task.call
         held = world.store.token()
-        if held is None or held[1] < 1.0 or world.store.now_away():
+        if held is None or held[1] < LONGEST_IDLE or world.store.now_away():
             return False
         # After a failed login of its own a caller looks even where the breaker is open.
-        looks_twice = call.failed_login and call.failed_commands < 2
+        looks_twice = call.store_worked and call.failed_commands < 2
         if not process.connection.works and not looks_twice:
             return False
-        refused = held[0] in call.refused or held[0] in process.replaced
+        refused = held[0] in call.tried or held[0] in process.replaced
         if refused or not world.turvo.accepts(held[0]):
             return False
         command, moment = world.store.token_since
@@ -305,7 +312,10 @@ class Checks:
             return command < task.last_look
         if world.now - process.suspended_until < LONGEST_IDLE:
             return False  # what it believes is as old as that
-        return moment < min(call.start, world.now - failures.BELIEVED_FOR)
+        if held[0] in process.ever_refused:
+            return False  # another thread was refused with it, and found no other one
+        believed = failures.BELIEVED_FOR + 2 * SLOWEST_COMMAND
+        return moment < min(call.start, world.now - believed)
 
     def _is_curable(self, call: WatchedCall) -> bool:
         """Return whether nothing went wrong but one revocation before the login."""
@@ -313,6 +323,8 @@ class Checks:
             return False
         if len(call.tried) > 2:
             return False  # each new token had ended before it was used
+        if not call.was_good and call.refused[-1] in self._doubted:
+            return False
         return not self.forbidden_calls and not self.world.turvo.is_moody
 
     def _check_first_rejection(self) -> None:
@@ -338,9 +350,10 @@ class Checks:
             ends.append(current.end)
         served = not refused and max(ends) >= call.start
         ahead = not call.forced and (served or self._stored_token_serves(call))
-        flight = Flight(task, call, ahead=ahead, had_token=refused or ahead)
-        if ahead and not refused and current is not None:
-            flight.is_surely_ahead = current.state(world.now) == "due"
+        flight = Flight(task, call, ahead=ahead, had_token=refused)
+        if ahead and current is not None and current.state(world.now) == "due":
+            flight.is_surely_ahead = flight.had_token = True
+        flight.store_works = process.connection.works and not call.failed_commands
         flight.is_impatient = world.now - call.start > PATIENCE
         led = [one for one in (flight, *self._flights) if not one.is_impatient]
         if len(led) > 1 and self.store_is_sound:
@@ -382,6 +395,7 @@ class Checks:
         call = flight.task.call
         if isinstance(result, Failure):
             call.failed_login = True
+            call.store_worked = flight.store_works
             failed = FailedLogin(
                 end=world.now,
                 failure=result,
@@ -407,10 +421,12 @@ class Checks:
         if served > 2 and not self.fault_kinds:
             self.break_promise("more than two logins in one rollover")
 
-    def event_told(self, process: Process, event: object) -> None:
+    def event_told(self, task: Task, event: object) -> None:
         """Check the rate of the logins because of a 401."""
         if not isinstance(event, LoggedIn) or event.reason != "refused":
             return
+        if task.call.interrupted_at is not None:
+            return  # it may not have come to write that
         times = self.logins_after_401
         times.append(self.world.now)
         if not self.store_is_sound:
@@ -477,25 +493,29 @@ class Checks:
         return True
 
     def _check_need(self, flight: Flight) -> None:
-        """Check that there is no login while the store holds a fresh good token."""
-        world, task = self.world, flight.task
-        call = task.call
-        last_refused = call.refused[-1] if call.refused else ""
-        doubted_until = self._doubted.get(last_refused, 0.0)
-        if not call.was_good and doubted_until > world.now + ROUNDING:
-            self.break_promise("a login though the refused token was in doubt")
+        """Check that there is no login while the store holds a fresh good token.
+
+        After a 401 there is none either while the refused token is in doubt, unless the
+        process has seen Turvo accept the token that it began with.
+        """
+        world, task, call = self.world, flight.task, flight.call
         held = world.store.token()
         if held is None or held[0] in call.refused:
+            self._check_doubt(call)
             return
-        command, _ = world.store.token_since
-        life = world.setting.life
-        buffer = min(300.0, life / 10)
-        is_fresh = held[1] > buffer + LONGEST_IDLE
-        is_script = not world.turvo.issued[held[0]]
-        if is_script or not is_fresh:
+        if held[0] in task.process.replaced or not world.turvo.issued[held[0]]:
             return  # a script's token has the buffer of a long one
-        if world.turvo.accepts(held[0]) and command < task.last_look:
+        command, _ = world.store.token_since
+        buffer = min(300.0, world.setting.life / 10)
+        is_fresh = held[1] > buffer + LONGEST_IDLE and command < task.last_look
+        if is_fresh and world.turvo.accepts(held[0]):
             self.break_promise("a login though the store held a fresh token")
+
+    def _check_doubt(self, call: WatchedCall) -> None:
+        if call.was_good or not call.refused:
+            return
+        if self._doubted.get(call.refused[-1], 0.0) > self.world.now + ROUNDING:
+            self.break_promise("a login though the refused token was in doubt")
 
     # -- the store ---------------------------------------------------------------------
 

@@ -267,6 +267,12 @@ MUTANTS = (
         "    if ask.refused and history.doubts(ask.refused) and",
         "    if False and",
     ),
+    Mutant(
+        "a caller that is out of patience counts its try first",
+        "source",
+        "(level, renewal.reserve)",
+        "(level, renewal.permit)",
+    ),
 )
 
 

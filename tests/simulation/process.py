@@ -87,8 +87,8 @@ class LocalStore(MemoryStore):
     def _take_turn(self, kind: str) -> None:
         world = self._process.world
         if not world.one_thread and isinstance(getcurrent(), Task):
-            task = world.scheduler.pause(kind)
-            task.call.commands += 1
+            world.scheduler.pause(kind)
+            self._process.commands += 1
             self._process.learn_result(kind, None)
 
 
@@ -121,10 +121,12 @@ class Process:
         self.suspended_seconds = 0.0
         self.no_route_until = -math.inf
         self.random_values = 0
+        self.commands = 0
         self.past = 0
         """A hash of all that the steps of this process have told it."""
         self.replaced: set[str] = set()
         """The tokens that it has replaced because of a 401."""
+        self.ever_refused: set[str] = set()
         self.statuses: list[int | None] = []
         self.connection = Connection(self)
         self.attached: Attached | None = None
@@ -261,7 +263,7 @@ class Process:
             }
         if not self.dead:
             self.world.add_line(self.name, str(event))
-            self.world.checks.event_told(self, event)
+            self.world.checks.event_told(getcurrent(), event)
 
 
 def converse(process: Process, path: str) -> int:

@@ -199,6 +199,7 @@ class Connection:
         if lost == "repeated":
             # redis-py sends the command again, and that one finds the first one's work.
             applied = self._swapped(seen, change, task)
+            task.call.store_failed = True
         self._process.learn_result("swap", (applied, lost))
         if task.interrupts_after:
             task.interrupts_after = False
@@ -245,7 +246,7 @@ class Connection:
         task = world.scheduler.pause(kind, world.now + latency)
         self._server.commands += 1
         task.last_command = self._server.commands
-        task.call.commands += 1
+        self._process.commands += 1
         trouble = self._server.trouble(kind)
         if task.lost_reply == "unapplied":
             task.lost_reply = ""

@@ -59,6 +59,8 @@ def test_two_secrets_are_equal_if_their_values_are() -> None:
     assert Secret(SECRET) == Secret(SECRET) != Secret("another")
     assert (Secret(SECRET) == SECRET) is (SLOT == SECRET) is (HOLDERS[3] == 1) is False
     assert len({Secret(SECRET), Secret(SECRET)}) == 1
+    assert SLOT != Slot(b"another", 10.0) and SLOT != Slot(SECRET.encode(), 9.0)
+    assert Change() != Change(token=None) and Change() != Change(wake=True)
     assert {SLOT, Change(token=SLOT)} == {
         Slot(SECRET.encode(), 10.0),
         Change(token=SLOT),
