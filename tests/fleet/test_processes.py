@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import sys
 
 import pytest
 
@@ -95,39 +93,6 @@ def test_workers_forked_from_one_auth_log_in_once(site: Site, environ: Environ) 
         assert site.turvo.token_requests == before + children
 
 
-FORKED_WITH_A_LOCK = """
-auth = TurvoAuth.from_env()
-fetch(auth)
-owner, *_ = [one for one in gc.get_objects() if type(one).__name__ == "{owner}"]
-inside = threading.Event()
-
-def stay_inside():
-    with owner.{lock}:
-        inside.set()
-        threading.Event().wait()
-
-threading.Thread(target=stay_inside, daemon=True).start()
-inside.wait()
-child = os.fork()
-if child == 0:
-    signal.alarm(20)
-    auth.forget()
-    print(fetch(auth), auth.stats.store_errors, flush=True)
-    os._exit(0)
-print(os.waitpid(child, 0)[1])
-"""
-LOCKS = [("ConnectionPool", "_lock"), ("MemoryStore", "_changed")]
-
-
-@pytest.mark.parametrize(("owner", "lock"), LOCKS)
-def test_a_child_forked_while_another_thread_holds_a_lock_works(
-    site: Site, owner: str, lock: str
-) -> None:
-    """The thread that is in redis-py's pool, or in the memory, is not in the child."""
-    script = FETCH + FORKED_WITH_A_LOCK.format(owner=owner, lock=lock)
-    assert run_python(script, site.environ | QUIET) == "200 0\n0\n"
-
-
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
 def test_new_processes_take_an_auth_made_by_from_env_and_log_in_once(
     site: Site, method: str, monkeypatch: pytest.MonkeyPatch
@@ -189,32 +154,6 @@ called.wait()
 """
     assert run_python(FETCH + script, environ) == "200 0\n"
     assert site.turvo.token_requests == 2
-
-
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="no isolated interpreters")
-def test_an_auth_works_in_an_isolated_sub_interpreter(
-    site: Site, environ: Environ
-) -> None:
-    """No daemon thread can be started there."""
-    script = """
-import requests  # Python 3.12 aborts if only a sub-interpreter imports its modules
-try:
-    import _interpreters as interpreters
-except ImportError:
-    import _xxsubinterpreters as interpreters
-interpreters.run_string(interpreters.create(), '''
-import warnings
-warnings.simplefilter("ignore")  # requests misses compiled modules there
-from tests.support.fleet_worker import fetch
-from turvo_session import TurvoAuth
-
-auth = TurvoAuth.from_env()
-print(fetch(auth), auth.stats.logins, auth.stats.store_errors, flush=True)
-''')
-"""
-    environ = environ | {"PYTHONPATH": os.getcwd()}
-    assert run_python(script, environ) == "200 1 0\n"
-    assert site.turvo.token_requests == 1
 
 
 def test_an_openssl_without_scrypt_keeps_to_the_budget_of_attempts(site: Site) -> None:
