@@ -137,7 +137,10 @@ class Worker:
 
     def call_until_interrupted(self, number: int) -> str:
         """Make a call that a signal is expected to end; return the error's name."""
-        if number != signal.SIGINT:
+        if number == signal.SIGINT:
+            # A suite that runs in the background was started with Ctrl-C ignored.
+            signal.signal(number, signal.default_int_handler)
+        else:
             signal.signal(number, _raise_time_is_up)
         try:
             self._session.get(self.auth.base_url + SHIPMENTS, timeout=60)
