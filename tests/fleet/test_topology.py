@@ -30,6 +30,11 @@ def port_of(server: RedisServer) -> int:
     return server.port
 
 
+HASTE = "SENTINEL DEBUG INFO-PERIOD 100 PUBLISH-PERIOD 100"
+# A busy machine would suspend a sentinel for half a minute.
+NO_TILT = "SENTINEL DEBUG TILT-TRIGGER 60000"
+
+
 class Watched:
     """A master and its replica, watched by three sentinels that agree by two."""
 
@@ -37,12 +42,11 @@ class Watched:
         sync = "repl-diskless-sync-delay 0"
         pair = [stack.enter_context(RedisServer(sync, port=0)) for _ in range(2)]
         self.master, self.replica = pair
-        with self.replica.client() as client:
-            client.replicaof("127.0.0.1", port_of(self.master))
-            until(lambda: client.info("replication")["master_link_status"] == "up")
+        replica = stack.enter_context(self.replica.client())
+        replica.replicaof("127.0.0.1", port_of(self.master))
         watch = [
             f"sentinel monitor turvo 127.0.0.1 {self.master.port} 2",
-            "sentinel down-after-milliseconds turvo 500",
+            "sentinel down-after-milliseconds turvo 1000",
             "sentinel failover-timeout turvo 2000",
         ]
         sentinels = [
@@ -52,7 +56,12 @@ class Watched:
         self.ports = [port_of(sentinel) for sentinel in sentinels]
         for sentinel in sentinels:
             with sentinel.client() as client:
-                until(lambda c=client: self._knows_all(c), every=0.05)
+                client.execute_command(HASTE)
+                client.execute_command(NO_TILT)
+        for sentinel in sentinels:
+            with sentinel.client() as client:
+                until(lambda c=client: self._knows_all(c))
+        until(lambda: replica.info("replication")["master_link_status"] == "up")
 
     def has_failed_over(self) -> bool:
         """Return whether every sentinel, and the replica, takes it for the master."""
