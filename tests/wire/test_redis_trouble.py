@@ -9,8 +9,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 import pytest
 import redis
@@ -19,12 +20,11 @@ from tests.support.interrupts import interrupted
 from tests.support.proxies import Proxy
 from tests.support.servers import RedisServer, free_port, self_signed
 from tests.support.threads import LONG, Call, until
-from turvo_session import Change, RedisStore, Slot, Snapshot, StoreError
+from turvo_session import Change, RedisStore, Slot, Snapshot, StoreError, breaker
 
 KEY = "turvo:auth_token"
 PASSWORD = "redis-password-0001"
 TOKEN = Slot(b'{"access_token": "a b"}', LONG)
-COMMANDS = ["eval", "getrange", "pttl", "xrevrange", "set", "pexpire", "xadd", "xread"]
 
 
 def write(store: RedisStore, *slots: Slot | None) -> None:
@@ -106,44 +106,6 @@ def test_tls_works_with_a_trusted_certificate_or_unchecked(
             write(RedisStore.from_url(url, KEY), TOKEN)
 
 
-@pytest.fixture
-def acl(redis_server: RedisServer) -> Iterator[tuple[redis.Redis, str]]:
-    """Yield an administrator, and the URL of a user with the least permissions."""
-    rules = ["reset", "on", f">{PASSWORD}", f"~{KEY}*", *(f"+{c}" for c in COMMANDS)]
-    with redis_server.client() as admin:
-        admin.execute_command("ACL SETUSER", "turvo", *rules)
-        yield admin, redis_server.url.replace("//", f"//turvo:{PASSWORD}@")
-
-
-def test_eight_commands_on_keys_with_one_prefix_are_enough(
-    acl: tuple[redis.Redis, str],
-) -> None:
-    for key in (KEY, f"{KEY}:{{0123456789ab}}"):
-        store = RedisStore.from_url(acl[1], key)
-        write(store, None, TOKEN)
-        seen = store.read()
-        waiter = Call(lambda s=store, v=seen: s.wait(v, LONG))
-        write(store, TOKEN, None)
-        waiter.result()
-    assert "EVAL on other:key" in trouble(RedisStore.from_url(acl[1], "other:key").read)
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_a_forbidden_command_is_named_before_anything_is_written(
-    acl: tuple[redis.Redis, str], command: str
-) -> None:
-    """Except XREAD: a caller that has to wait meets that at once as well."""
-    acl[0].execute_command("ACL SETUSER", "turvo", f"-{command}")
-    store = RedisStore.from_url(acl[1], KEY)
-
-    def lead_and_wait() -> None:
-        store.swap(store.read(), Change(lease=TOKEN))
-        store.wait(store.read(), LONG)
-
-    assert f"does not allow {command.upper()} on {KEY}" in trouble(lead_and_wait)
-    assert acl[0].dbsize() == (command == "xread")
-
-
 # Replies that make no sense
 
 GOOD = b"*7\r\n" + 3 * b"$0\r\n\r\n:-2\r\n" + b"$3\r\n0-0\r\n"
@@ -215,11 +177,14 @@ def answer(connection: socket.socket, reply: bytes) -> None:
 def test_a_reply_that_makes_no_sense_is_trouble_and_nothing_else(
     name: str, url_answering: Callable[[bytes], str]
 ) -> None:
-    for options in ("", "?decode_responses=yes"):
-        store = RedisStore.from_url(url_answering(REPLIES[name]) + options, KEY)
-        text = trouble(store.read)
-        assert text.startswith("Redis at 127.0.0.1:")
-        assert WORDS.get(name, "never answers") in text
+    urls = [url_answering(REPLIES[name]) for _ in range(2)]
+    stores = [
+        RedisStore.from_url(url, KEY)
+        for url in (urls[0], f"{urls[1]}?decode_responses=1")
+    ]
+    for call in [Call(partial(trouble, store.read)) for store in stores]:
+        assert call.result().startswith("Redis at 127.0.0.1:")
+        assert WORDS.get(name, "never answers") in call.result()
 
 
 def test_a_server_that_answers_tls_with_something_else_is_told(
@@ -271,21 +236,6 @@ def interrupt(error: BaseException) -> NoReturn:
 # Lost and late
 
 
-@pytest.mark.parametrize("how", ["cut", "swallow"])
-def test_a_lost_answer_is_asked_for_again(
-    redis_server: RedisServer, how: Literal["cut", "swallow"]
-) -> None:
-    """A swap whose answer was lost is reported as refused, and was applied."""
-    with Proxy(redis_server.port or 0) as proxy:
-        store = RedisStore.from_url(proxy.url, KEY)
-        seen = store.read()
-        proxy.lose(b"EVAL", how=how)
-
-        assert not store.swap(seen, Change(lease=TOKEN))
-
-        assert proxy.lost and store.read().lease is not None
-
-
 def test_a_hung_server_costs_one_timeout_and_is_used_again_when_it_is_back(
     redis_server: RedisServer,
 ) -> None:
@@ -316,7 +266,7 @@ def test_a_hung_server_costs_one_timeout_and_is_used_again_when_it_is_back(
     start = time.monotonic()
     for call in (store.read, lambda: store.wait(seen, LONG)) * 20:
         assert trouble(call).startswith("still out of order: ")
-    assert time.monotonic() - start < 0.9
+    assert time.monotonic() - start < LONG / 2  # 40 timeouts would be 40 s
 
     redis_server.resume()
     store.try_again()
@@ -325,8 +275,9 @@ def test_a_hung_server_costs_one_timeout_and_is_used_again_when_it_is_back(
 
 @pytest.mark.parametrize("own", [True, False], ids=["from_url", "handed in"])
 def test_a_slow_server_is_used_again_and_one_slower_than_a_second_is_not(
-    redis_server: RedisServer, own: bool
+    redis_server: RedisServer, own: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(breaker, "FIRST_PAUSE", 1.0)
     with (
         Proxy(redis_server.port or 0) as proxy,
         redis.Redis(port=proxy.port, protocol=2, socket_timeout=None) as client,
@@ -335,6 +286,7 @@ def test_a_slow_server_is_used_again_and_one_slower_than_a_second_is_not(
         write(store, TOKEN)
         proxy.drip = 0.03
         assert "did not answer EVAL" in trouble(store.read)
+        proxy.drip = 0.0  # the rest of the late answer
         until(lambda: "turvo_session" not in {t.name for t in threading.enumerate()})
         trouble(store.read)
 
