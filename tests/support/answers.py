@@ -83,6 +83,7 @@ NO_WHOLE_ANSWERS = [
 """What goes over the wire of an answer that does not end well."""
 
 BEGINNINGS = {
+    "proxy": b"HTTP/1.1 200 OK\r\nX: ",
     "headers": b"HTTP/1.1 200 OK\r\nX: ",
     "body": head(),
     "chunk": head(200, "Transfer-Encoding: chunked") + b"ffff\r\n",
