@@ -17,11 +17,18 @@ import requests
 from tests.support.clock import Clock
 from tests.support.turvo_shapes import FILTERED, OWN
 from tests.support.turvo_wire import KEY, TOKEN_REQUEST, Wire
-from turvo_session import TurvoAuth
 from turvo_session.testing import EN_ROUTE, LOCKED_AFTER, LOCKED_FOR, FakeTurvo
 from turvo_session.testing.lists import FILTERS
 
 DAY = datetime(2026, 1, 2, 22, 24, 31, tzinfo=UTC)
+ANY: Any = FakeTurvo
+LIST = "/shipments/list"
+STATUS = "/shipments/status/L10007"
+POST = b"POST /v1/shipments HTTP/1.1\r\n"
+
+
+def port_of(turvo: FakeTurvo) -> int:
+    return int(turvo.base_url.split(":")[2].split("/")[0])
 
 
 @pytest.fixture
@@ -36,19 +43,10 @@ def wire(turvo: FakeTurvo) -> Wire:
     return Wire(turvo)
 
 
-def test_environ_is_all_that_a_login_needs(turvo: FakeTurvo) -> None:
-    auth = TurvoAuth.from_env(turvo.environ)
-    assert auth.base_url == turvo.base_url
-    assert auth.token().access_token.startswith("3b_-")
-
-
-@pytest.mark.parametrize("name", ["base_url", "environ"])
-def test_it_says_at_once_that_with_was_forgotten(name: str) -> None:
-    with pytest.raises(RuntimeError, match="with FakeTurvo"):
-        getattr(FakeTurvo(), name)
-
-
-ANY: Any = FakeTurvo
+def test_it_says_at_once_that_with_was_forgotten() -> None:
+    for name in ("base_url", "environ"):
+        with pytest.raises(RuntimeError, match="with FakeTurvo"):
+            getattr(FakeTurvo(), name)
 
 
 @pytest.mark.parametrize(
@@ -79,15 +77,14 @@ def test_what_makes_no_sense_is_an_error_at_once(
 
 def test_it_frees_its_port_and_closes_idle_connections() -> None:
     with FakeTurvo() as first:
-        port = int(first.base_url.split(":")[2].split("/")[0])
+        port = port_of(first)
         idle = socket.create_connection(("127.0.0.1", port), timeout=10)
         idle.sendall(b"GET /v1/shipments HTTP/1.1\r\n\r\n")
         assert idle.recv(12) == b"HTTP/1.1 403"
     with idle:
-        while idle.recv(1000):
-            pass
+        assert b"".join(iter(lambda: idle.recv(1000), b"")).endswith(b"}")
     with FakeTurvo(port=port) as second:
-        assert str(port) in second.base_url
+        assert port_of(second) == port
 
 
 # The token endpoint
@@ -111,8 +108,7 @@ def test_a_login_is_answered_as_turvo_answers_it(turvo: FakeTurvo, wire: Wire) -
             for name in ("grant_type", "client_id", "client_secret", "scope", "type")
         ),
         *({"data": body} for body in (b"", b"{", b"[]", b"[" * 100_000)),
-        {"data": TOKEN_REQUEST},
-        {"json": TOKEN_REQUEST, "method": "PUT"},
+        *({"data": TOKEN_REQUEST}, {"json": TOKEN_REQUEST, "method": "PUT"}),
     ],
     ids=lambda options: str(options)[:60],
 )
@@ -122,12 +118,10 @@ def test_a_token_request_must_be_complete_json(wire: Wire, options: Any) -> None
 
 
 @pytest.mark.parametrize("path", ["/v1/oauth/token", "/v1/shipments/list"])
-@pytest.mark.parametrize("headers", [{}, {"x-api-key": "another"}])
-def test_nothing_is_answered_without_the_api_key(
-    wire: Wire, path: str, headers: dict[str, str]
-) -> None:
-    answer = wire.send("POST", path, json=TOKEN_REQUEST, headers=headers)
-    assert (answer.status_code, answer.json()) == (403, {"message": "Forbidden"})
+def test_nothing_is_answered_without_the_api_key(wire: Wire, path: str) -> None:
+    for headers in ({}, {"x-api-key": "another"}):
+        answer = wire.send("POST", path, json=TOKEN_REQUEST, headers=headers)
+        assert (answer.status_code, answer.json()) == (403, {"message": "Forbidden"})
 
 
 @pytest.mark.parametrize(
@@ -141,20 +135,21 @@ def test_nothing_is_answered_without_the_api_key(
 def test_a_login_beside_a_living_token_follows_the_policy(
     wire: Wire, clock: Clock, policy: Any, is_new: bool, first_lives: bool, life: int
 ) -> None:
+    def serves(token: str) -> bool:
+        return wire.call(LIST, token=token).status_code == 200
+
     wire.turvo.policy = policy
     first = wire.token()
     clock.sleep(43099.5)
     answer = wire.log_in().json()
     second = answer["access_token"]
-
     assert (second != first, answer["expires_in"]) == (is_new, life)
-    assert wire.call("/shipments/list", token=first).ok is first_lives
+    assert serves(first) is first_lives and serves(second)
     clock.sleep(life + 0.5)
-    assert wire.call("/shipments/list", token=second).status_code == 401
+    assert not serves(second)
     third = wire.token()
     wire.turvo.revoke()
-    assert wire.call("/shipments/list", token=third).status_code == 401
-    assert wire.token() not in (first, second)
+    assert not serves(third) and wire.token() not in (first, second, third)
 
 
 def test_ten_wrong_passwords_lock_the_account_for_a_quarter_of_an_hour(
@@ -166,7 +161,6 @@ def test_ten_wrong_passwords_lock_the_account_for_a_quarter_of_an_hour(
         assert wire.log_in().ok  # the count begins again
     for _ in range(LOCKED_AFTER):
         wire.log_in(password="wrong")
-
     assert wire.log_in().json()["error_description"] == "User account is locked"
     clock.sleep(LOCKED_FOR - 1)
     assert wire.log_in().status_code == 400
@@ -179,25 +173,20 @@ def test_ten_wrong_passwords_lock_the_account_for_a_quarter_of_an_hour(
 
 @pytest.mark.parametrize("header", ["", "Bearer", "Bearer nonsense", "Basic eDp5"])
 def test_a_dead_token_is_a_401_that_repeats_it(wire: Wire, header: str) -> None:
-    headers = KEY | {"Authorization": header}
-    answer = wire.send("GET", "/v1/shipments/list", headers=headers)
-
+    answer = wire.send("GET", f"/v1{LIST}", headers=KEY | {"Authorization": header})
     assert (answer.status_code, answer.json()["error"]) == (401, "invalid_token")
     assert header.removeprefix("Bearer ") in answer.json()["error_description"]
     assert wire.turvo.refused == 1
 
 
 def test_a_page_has_24_rows_at_most_and_tells_the_next_offset(wire: Wire) -> None:
-    asked = (0, 24, 48, 60)
-    pages = [wire.details("/shipments/list", start=n, pageSize=50) for n in asked]
-    told = [page["pagination"] for page in pages]
-
+    pages = [wire.details(LIST, start=n, pageSize=50) for n in (0, 24, 48, 60)]
     assert [len(page.get("shipments", ())) for page in pages] == [24, 24, 12, 0]
-    assert [each["start"] for each in told] == [24, 48, 60, 60]
-    assert [each["pageSize"] for each in told] == [24] * 4
-    assert [each["moreAvailable"] for each in told] == [True, True, False, False]
     assert "shipments" not in pages[3]
-    assert len({row["id"] for row in wire.rows()}) == 60
+    assert [page["pagination"]["start"] for page in pages] == [24, 48, 60, 60]
+    assert {page["pagination"]["pageSize"] for page in pages} == {24}
+    more = [page["pagination"]["moreAvailable"] for page in pages]
+    assert more == [True, True, False, False]
 
 
 def test_each_documented_filter_passes_what_it_names() -> None:
@@ -223,21 +212,15 @@ def test_details_have_what_a_list_lacks(wire: Wire, identity: str) -> None:
     """Stops, drivers, numbers; and rows that are marked as deleted."""
     [row] = wire.rows(**{"customId[eq]": "L10007"})
     details = wire.details(f"/shipments/{identity}")
-
     for name in ("id", "customId", "status", "created", "updated"):
         assert details[name] == row[name]
-    kinds = [stop["stopType"]["key"] for stop in details["globalRoute"]]
-    assert kinds == ["1500", "1501"]
-    assert [order["deleted"] for order in details["carrierOrder"]] == [True, False]
-    driver = details["carrierOrder"][1]["drivers"][0]
-    assert driver["phone"]["number"].startswith("555-01")
-    assert details["customerOrder"][0]["route"][1]["address"]["zip"].isdecimal()
-    assert "globalRoute" not in row
+    stops = [stop["stopType"]["key"] for stop in details["globalRoute"]]
+    assert stops == ["1500", "1501"] and "globalRoute" not in row
+    deleted, carrier_order = details["carrierOrder"]
+    assert (deleted["deleted"], carrier_order["deleted"]) == (True, False)
+    assert carrier_order["drivers"][0]["phone"]["number"].startswith("555-01")
     assert "drivers" not in row["carrierOrder"][1]
-
-
-LIST = "/shipments/list"
-STATUS = "/shipments/status/L10007"
+    assert details["customerOrder"][0]["route"][1]["address"]["zip"].isdecimal()
 
 
 @pytest.mark.parametrize(
@@ -275,9 +258,6 @@ def test_what_turvo_does_not_document_is_an_error_in_its_form(
     assert wire.turvo.requests[-1].status == response.status_code
 
 
-POST = b"POST /v1/shipments HTTP/1.1\r\n"
-
-
 @pytest.mark.parametrize(
     ("junk", "status"),
     [
@@ -292,8 +272,8 @@ POST = b"POST /v1/shipments HTTP/1.1\r\n"
 def test_a_junk_request_is_answered(
     turvo: FakeTurvo, junk: bytes, status: bytes
 ) -> None:
-    port = int(turvo.base_url.split(":")[2].split("/")[0])
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    address = ("127.0.0.1", port_of(turvo))
+    with socket.create_connection(address, timeout=10) as connection:
         connection.sendall(junk)
         connection.shutdown(socket.SHUT_WR)
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
@@ -306,27 +286,28 @@ def test_an_error_in_what_a_test_replaces_is_seen_by_the_client(wire: Wire) -> N
     assert (answer.status_code, "ZeroDivisionError: " in answer.text) == (500, True)
 
 
-@pytest.mark.parametrize(
-    "key", ["accounts", "carriers", "contacts", "customers", "documents", "locations"]
-)
-def test_turvos_other_lists_have_rows(wire: Wire, key: str) -> None:
-    path = "/v2/accounts/parent/list" if key == "accounts" else f"/{key}/list"
-    details = wire.details(path)
-    assert details[key][0].keys() == {"id", "name"}
-    assert details["pagination"]["moreAvailable"] is False
+def test_turvos_other_lists_have_rows(wire: Wire) -> None:
+    keys = ("carriers", "contacts", "customers", "documents", "locations")
+    paths = {key: f"/{key}/list" for key in keys}
+    for key, path in (*paths.items(), ("accounts", "/v2/accounts/parent/list")):
+        details = wire.details(path)
+        assert details[key][0].keys() == {"id", "name"}
+        assert details["pagination"]["moreAvailable"] is False
 
 
 @pytest.mark.parametrize("path", ["/shipments", "/v2/documents/upload-via-urls"])
-@pytest.mark.parametrize("parts", [None, [b"he", b"llo"]], ids=["whole", "chunks"])
-def test_what_is_sent_arrives(wire: Wire, parts: Any, path: str) -> None:
-    data = iter(parts) if parts else b"hello"
+@pytest.mark.parametrize("in_chunks", [False, True])
+def test_what_is_sent_arrives(wire: Wire, in_chunks: bool, path: str) -> None:
+    data = iter([b"he", b"llo"]) if in_chunks else b"hello"
     answer = wire.call(path, "POST", params={"a": "1"}, data=data)
-
     assert answer.json() == {"Status": "SUCCESS", "details": {"received": 5}}
     seen = wire.turvo.requests[-1]
     assert (seen.method, seen.query, seen.body) == ("POST", {"a": "1"}, b"hello")
     assert seen.headers["x-api-key"] == wire.turvo.api_key
-    head = wire.call("/shipments/list", "HEAD")
+
+
+def test_head_has_no_body(wire: Wire) -> None:
+    head = wire.call(LIST, "HEAD")
     assert (head.status_code, head.content) == (200, b"")
 
 
@@ -387,28 +368,24 @@ def test_clocks_that_a_test_moves_move_tokens_and_shipments(
         token, before = wire.token(), wire.rows()
         monkeypatch.setattr(time, "time", lambda: real_time() + 86400)
         assert wire.rows() != before
-        assert wire.call("/shipments/list", token=token).ok
+        assert wire.call(LIST, token=token).ok
         monkeypatch.setattr(time, "monotonic", lambda: real_clock() + 86400)
-        assert wire.call("/shipments/list", token=token).status_code == 401
-
-
-def test_advance_ends_tokens_and_moves_shipments(turvo: FakeTurvo, wire: Wire) -> None:
-    token, before = wire.token(), wire.rows()
-    turvo.advance(43199)
-    assert wire.call("/shipments/list", token=token).status_code == 401
-    assert wire.rows() != before
+        assert wire.call(LIST, token=token).status_code == 401
 
 
 def test_the_present_of_the_shipments_can_be_a_callable() -> None:
-    """It gives the date; ``advance`` comes on top, times ``speed``."""
+    """It gives the date; ``advance`` comes on top, times ``speed``, and ends tokens."""
     present = DAY
     with FakeTurvo(now=lambda: present, speed=60) as turvo:
         wire = Wire(turvo)
-        first = wire.rows()
+        token, first = wire.token(), wire.rows()
         turvo.advance(24 * 60)
         assert wire.rows() != first
         present -= timedelta(hours=24)
         assert wire.rows() == first
+        assert wire.call(LIST, token=token).ok
+        turvo.advance(43199 - 24 * 60)
+        assert wire.call(LIST, token=token).status_code == 401
 
 
 # Data of the test's own
@@ -430,16 +407,18 @@ def test_own_shipments_are_completed_and_stay_as_they_are() -> None:
 
 @pytest.mark.parametrize("path", [STATUS, "/shipments/900000007/status"])
 def test_a_status_that_is_set_stays(wire: Wire, path: str) -> None:
-    [before] = wire.rows(**{"customId[eq]": "L10007"})
-    assert wire.call(path, "PUT", json={}).json()["details"]["id"] == before["id"]
-    assert wire.rows(**{"customId[eq]": "L10007"}) == [before]
+    def row() -> Any:
+        [found] = wire.rows(**{"customId[eq]": "L10007"})
+        return found
 
+    before = row()
+    assert wire.call(path, "PUT", json={}).json()["details"]["id"] == before["id"]
+    assert row() == before
     answer = wire.call(path, "PUT", json={"status": {"code": {"key": "2113"}}}).json()
     wire.turvo.advance(10**6)
-    [after] = wire.rows(**{"customId[eq]": "L10007"})
-    assert answer["details"]["status"] == after["status"]
-    assert after["status"] == {"code": {"key": "2113", "value": "Canceled"}}
-    assert after["updated"] == "2026-01-02T22:24:31.000Z"
+    assert answer["details"]["status"] == row()["status"]
+    assert row()["status"] == {"code": {"key": "2113", "value": "Canceled"}}
+    assert row()["updated"] == "2026-01-02T22:24:31.000Z"
 
 
 def test_an_own_answer_is_given_for_its_path_and_method(wire: Wire) -> None:
@@ -447,7 +426,6 @@ def test_an_own_answer_is_given_for_its_path_and_method(wire: Wire) -> None:
     wire.turvo.answer("/orders/1", {"any": "method"})
     wire.turvo.answer("/orders/1", [1], method="post", status=201, headers=headers)
     wire.turvo.answer("/v2/orders/1", None)
-
     assert wire.call("/orders/1").json() == {"any": "method"}
     posted = wire.call("/orders/1", "POST")
     assert (posted.status_code, posted.json()) == (201, [1])
@@ -466,7 +444,6 @@ def test_levers_fire_in_order_where_and_as_often_as_told(wire: Wire) -> None:
     turvo.redirect_next("/v1/elsewhere", status=307)
     turvo.fail_next(500, where="token")
     turvo.fail_next(503, times=float("inf"), headers=[("A", "1"), ("A", "2")])
-
     assert wire.send("GET", "/v1/x").headers["Retry-After"] == "junk"
     answers = [wire.send("GET", "/v1/shipments/list") for _ in range(4)]
     assert [answer.status_code for answer in answers] == [418, 418, 307, 503]
