@@ -182,6 +182,12 @@ def test_my_script() -> None:
     with FakeTurvo(policy="same", token_life=60, seed=1) as turvo:
         turvo.fail_next(503, where="token", times=2, headers=[("Retry-After", "1")])
         turvo.answer("/orders/1", {"Status": "SUCCESS"})
+        turvo.redirect_next("https://elsewhere.example", status=302)
+        turvo.drop_next(where="api")
+        turvo.revoke()
+        turvo.advance(60.0)
+        turvo.heal()
+        assert_type(turvo.refused, int)
         assert_type((turvo.base_url, turvo.environ), tuple[str, dict[str, str]])
         assert_type(turvo.logins + turvo.token_requests + turvo.api_requests, int)
         seen: Seen = turvo.requests[-1]
