@@ -12,10 +12,10 @@ from requests import PreparedRequest, Request
 
 from tests.support.clock import Clock
 from tests.support.interrupts import secrets_in_frames
-from tests.support.requests_sent import SharedStore, texts_in
-from tests.support.wire import API_KEY, PASSWORD, SECRETS, auth_at, store_with
+from tests.support.requests_sent import SharedStore
+from tests.support.wire import API_KEY, PASSWORD, auth_at, store_with
 from turvo_session import SettingsError, TurvoAuth
-from turvo_session.auth import _NOTHING, MOST_ORIGINS_TOLD
+from turvo_session.auth import MOST_ORIGINS_TOLD
 
 BASE = "https://publicapi.turvo.com/v1"
 LOOPBACK = "http://127.0.0.1:8080/v1"
@@ -37,34 +37,23 @@ def prepared(auth: Any, url: str = f"{BASE}/shipments/list") -> PreparedRequest:
         (lambda: prepared(TurvoAuth), r"TurvoAuth\.from_env\(\), with parentheses"),
         (lambda: prepared(TurvoAuth.from_env), r"from_env\(\), with parentheses"),
         (lambda: TurvoAuth("user", PASSWORD), "takes its arguments by name"),
-        (lambda: TurvoAuth(PASSWORD, api_key=API_KEY), "takes its arguments by name"),
-        (lambda: TurvoAuth.from_env(PASSWORD), "environ must be a mapping"),
         (lambda: TurvoAuth.from_env(ENVIRON, usrname="x"), "did you mean 'username'"),
-        (lambda: TurvoAuth.from_env(ENVIRON, api_key=PASSWORD), "api_key must be"),
         (lambda: TurvoAuth.from_env({}), "TURVO_API_KEY is not set; TURVO_USERNAME"),
-        (lambda: auth_at(API_KEY), "base_url must be"),
         (lambda: auth_at(BASE, verify=PASSWORD), "verify must be"),
     ],
 )
-def test_a_mistake_is_explained_without_a_secret(use: Any, said: str) -> None:
-    with pytest.raises(SettingsError, match=said) as caught:
+def test_a_mistake_is_explained(use: Any, said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
         use()
 
-    assert secrets_in_frames(caught.value, SECRETS) == []
-    assert not [secret for secret in SECRETS if secret in str(caught.value)]
-    assert (caught.value.__cause__, caught.value.__context__) == (None, None)
 
-
-def test_an_auth_of_the_environment_pickles_without_it(
+def test_an_auth_of_the_environment_is_pickled_without_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name, value in ENVIRON.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("TURVO_BASE_URL", "https://my-sandbox-publicapi.turvo.com")
-    auth = TurvoAuth.from_env()
-    assert auth.base_url == "https://my-sandbox-publicapi.turvo.com/v1"
-
-    pickled = pickle.dumps(auth)
+    pickled = pickle.dumps(TurvoAuth.from_env())
     assert PASSWORD.encode() not in pickled
     monkeypatch.delenv("TURVO_BASE_URL")
     assert pickle.loads(pickled).base_url == BASE
@@ -76,21 +65,8 @@ def test_an_auth_of_the_environment_pickles_without_it(
 def test_a_copy_is_the_same_auth_and_true() -> None:
     """A second one would log in for itself; one that is false would lose to netrc."""
     auth = TurvoAuth.from_env(ENVIRON)
-
     assert copy.copy(auth) is copy.deepcopy({"auth": [auth]})["auth"][0] is auth
     assert auth
-
-
-def test_no_structure_and_no_repr_shows_a_secret() -> None:
-    auth = auth_at(BASE, store=store_with("token-0815"))
-    request = prepared(auth)
-    token = auth.token()
-
-    things = (auth, request.hooks, _NOTHING, auth.status(), auth.stats, token)
-    shown = "\n".join([*texts_in(things), *map(repr, things)])
-    assert token.fingerprint in shown
-    assert BASE in shown
-    assert not [one for one in ("token-0815", *SECRETS) if one in shown]
 
 
 def test_a_token_of_the_store_is_used_until_it_is_due(
@@ -121,15 +97,12 @@ def test_a_token_of_the_store_is_used_until_it_is_due(
 
 @pytest.mark.parametrize("put_on", [TurvoAuth.__call__, TurvoAuth.put_on_directly])
 def test_a_request_keeps_its_token_when_no_other_can_be_had(put_on: Any) -> None:
-    """And no frame of the error shows it."""
     store = store_with("token-0815")
     auth = TurvoAuth.from_env(ENVIRON, store=store, password=lambda: "")
     request = prepared(auth)
     auth.forget()
-
     with pytest.raises(SettingsError, match="password") as caught:
         request.prepare_auth(lambda one: put_on(auth, one))
-
     assert request.headers["Authorization"] == "Bearer token-0815"
     assert secrets_in_frames(caught.value, ["token-0815", API_KEY]) == []
 
@@ -141,8 +114,7 @@ def test_each_other_origin_is_told_once_and_only_a_few_are(
     auth = auth_at(BASE)
     for number in [0, *range(MOST_ORIGINS_TOLD + 1)]:
         prepared(auth, f"https://elsewhere-{number}.test/x?secret")
-
-    told = [record.getMessage() for record in caplog.records]
+    told = caplog.messages
     assert len(told) == len(set(told)) == MOST_ORIGINS_TOLD
     assert "requests to https://elsewhere-0.test carry no token" in told[0]
     assert "https://publicapi.turvo.com only" in told[0]
@@ -153,19 +125,17 @@ def test_a_proxy_that_could_read_the_token_gets_none(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://proxy.test:3128")
-    monkeypatch.setenv("NO_PROXY", "")
-    monkeypatch.setenv("no_proxy", "")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "")
     auth = auth_at(LOOPBACK, store=store_with("token-1"))
     auth.token()
-
     for _ in range(2):
         request = prepared(auth, f"{LOOPBACK}/x")
         assert not request.headers.keys() & {"Authorization", "X-API-Key"}
         assert request.hooks["response"] == []
-    for url, headers in ((f"{LOOPBACK}/x", {"Authorization"}), (f"{BASE}/x", set())):
-        request = prepared(auth.put_on_directly, url)
-        assert request.headers.keys() & {"Authorization"} == headers
-    [record] = [each for each in caplog.records if each.levelno == logging.WARNING]
-    assert "set NO_PROXY" in record.getMessage()
+    assert "Authorization" in prepared(auth.put_on_directly, f"{LOOPBACK}/x").headers
+    assert "Authorization" not in prepared(auth.put_on_directly, f"{BASE}/x").headers
+    [warning] = [one for one in caplog.records if one.levelno == logging.WARNING]
+    assert "set NO_PROXY" in warning.getMessage()
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     assert "Authorization" in prepared(auth, f"{LOOPBACK}/x").headers
