@@ -21,10 +21,12 @@ ROOT = Path(__file__).parents[2]
 VERSION = turvo_session.__version__
 NAME = f"turvo_session-{VERSION}"
 DISTRIBUTIONS = (f"{NAME}.tar.gz", f"{NAME}-py3-none-any.whl")
+ABOUT = ("METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE")
+TOP = {"README.md", "CHANGELOG.md", "LICENSE", "pyproject.toml", ".gitignore"}
 
 
 class Built(NamedTuple):
-    """The folder with both distributions, the names in each, and the metadata."""
+    """Both distributions in a folder, with what is in them."""
 
     folder: Path
     sdist: set[str]
@@ -36,9 +38,7 @@ class Built(NamedTuple):
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     """Build an sdist of this checkout, and the wheel from that sdist."""
     folder = tmp_path_factory.mktemp("dist")
-    run_python(
-        ROOT, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)
-    )
+    run_python(ROOT, "-m", "build", "--no-isolation", f"--outdir={folder}", str(ROOT))
     assert set(os.listdir(folder)) == set(DISTRIBUTIONS)
     with tarfile.open(folder / DISTRIBUTIONS[0]) as sdist:
         files = [member for member in sdist.getmembers() if member.isfile()]
@@ -78,28 +78,30 @@ def test_both_distributions_pass_the_check_before_an_upload(built: Built) -> Non
     assert said.count("PASSED") == 2
 
 
-def test_the_wheel_holds_the_package_and_nothing_else(built: Built) -> None:
-    about = ("METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE")
+def test_a_distribution_holds_all_that_belongs_there_and_nothing_else(
+    built: Built,
+) -> None:
+    """The wheel holds the package; the sdist all that it takes to build and test."""
     package = files_below("turvo_session")
-    assert built.wheel == package | {f"{NAME}.dist-info/{name}" for name in about}
+    assert built.wheel == package | {f"{NAME}.dist-info/{name}" for name in ABOUT}
     # A frozen program has no package data, so there must be none that it would miss.
     assert {Path(name).suffix for name in package} == {".py", ".typed"}
-
-
-def test_the_sdist_holds_all_that_it_takes_to_build_and_test(built: Built) -> None:
-    top = {"README.md", "CHANGELOG.md", "LICENSE", "pyproject.toml", ".gitignore"}
     folders = files_below("turvo_session", "tests", "examples", ".ci")
-    assert built.sdist == folders | top | {"PKG-INFO"}
+    assert built.sdist == folders | TOP | {"PKG-INFO"}
 
 
 def test_the_unpacked_wheel_runs_far_from_the_checkout(built: Built) -> None:
     place = str(built.folder / "unpacked")
-    code = "import turvo_session; print(turvo_session.__file__)"
+    code = (
+        "from turvo_session import __main__ as program\n"
+        "print(program.__file__)\n"
+        "program.main(['--version'])"
+    )
     said = run_python(built.folder, "-c", code, PYTHONPATH=place)
-    assert said == f"{place}/turvo_session/__init__.py\n"
-    command = ("-m", "turvo_session", "--version")
-    version = run_python(built.folder, *command, PYTHONPATH=place)
-    assert version.endswith(f" {VERSION}\n")
+    assert said.splitlines() == [
+        f"{place}/turvo_session/__main__.py",
+        f"turvo-session {VERSION}",
+    ]
 
 
 def test_the_metadata_describe_the_project(built: Built) -> None:
@@ -112,6 +114,7 @@ def test_the_metadata_describe_the_project(built: Built) -> None:
     needed = {re.split(r"[^\w-]", line)[0] for line in lines}
     assert needed == {"requests", "requests-oauthlib", "redis", "tenacity", "urllib3"}
     assert {"encryption", "test"} <= set(said.get_all("Provides-Extra", []))
+    # Nothing else is registered, above all no plugin of pytest.
     unpacked = built.folder / "unpacked" / f"{NAME}.dist-info"
     scripts = (unpacked / "entry_points.txt").read_text()
     assert scripts == "[console_scripts]\nturvo-session = turvo_session.__main__:main\n"
