@@ -200,16 +200,17 @@ class TurvoAuth(KeywordsOnly):
         """
         is_request = hasattr(environ, "prepare_url")
         is_plain = environ is None and not overrides
-        given = settings.read(environ, cast("Mapping[str, Any]", overrides))
+        given = Secret((environ, cast("Mapping[str, Any]", overrides)))
         # Error trackers show the variables of the frames that an exception passes.
         del environ, overrides
+        found = settings.read(*given.reveal())
         if is_request:
             raise SettingsError(
                 f"the auth of a session must be {cls.__name__}.from_env(), with "
                 "parentheses, and not the method itself"
             )
-        given.check()
-        auth = cls(**given.arguments())
+        found.check()
+        auth = cls(**found.arguments())
         auth._from_env = is_plain
         return auth
 
@@ -443,7 +444,11 @@ class Attachment(Hidden):
             # Somebody replaced the header, or sent the request elsewhere.
             return response
         if response.status_code != 401:
-            self.note_accepted(response.request)
+            try:
+                self.note_accepted(response.request)
+            except BaseException:
+                del response, options
+                raise
             return response
         conversation = Conversation(self._auth, self, response, options)
         # Error trackers show the variables of the frames that an exception passes.

@@ -261,14 +261,13 @@ class PasswordLogin(Hidden):
         known = self._last_proof
         if known.reveal()[:2] != asked.reveal():
             fields = [
-                Secret(self._token_url),
                 credentials.client_id,
                 credentials.username,
                 password,
                 credentials.client_secret,
                 credentials.api_key,
             ]
-            made = _salted_hash(salt, fields)
+            made = _salted_hash(salt, self._token_url, fields)
             known = self._last_proof = Secret((*asked.reveal(), made))
         return known.reveal()[2]
 
@@ -446,8 +445,7 @@ class _TokenRequest(Hidden):
         if isinstance(verdict, Failure):
             raise _NoToken(verdict)
         self._grant = verdict
-        fields = Secret({"access_token": verdict.access_token, "token_type": "Bearer"})
-        return with_content(stand_in, json.dumps(fields.reveal()).encode())
+        return with_content(stand_in, _token_response(verdict))
 
     def _explain(self, error: Exception) -> Failure:
         """Return the failure that an exception of the libraries stands for."""
@@ -462,6 +460,12 @@ class _TokenRequest(Hidden):
             return Failure(UNANSWERED, f"POST {url} did not finish within {seconds}")
         names = _names_of(error)
         return Failure(UNANSWERED, f"POST {url} gave no whole answer ({names})")
+
+
+def _token_response(grant: Grant) -> bytes:
+    """Return the token response that the OAuth library expects."""
+    fields = {"access_token": grant.access_token, "token_type": "Bearer"}
+    return json.dumps(fields).encode()
 
 
 class _NoToken(Exception):
@@ -640,11 +644,11 @@ def _names_of(error: Exception) -> str:
     return " of ".join(dict.fromkeys((names[0], names[-1])))
 
 
-def _salted_hash(salt: str, fields: list[Secret[str]]) -> str:
-    """Return the scrypt hash of ``fields`` in hex, or ``""`` if it cannot be made."""
+def _salted_hash(salt: str, token_url: str, fields: list[Secret[str]]) -> str:
+    """Return the scrypt hash of all fields in hex, or ``""`` if it cannot be made."""
     try:
         return hashlib.scrypt(
-            json.dumps([field.reveal() for field in fields]).encode(),
+            json.dumps([token_url, *(field.reveal() for field in fields)]).encode(),
             salt=bytes.fromhex(salt),
             **SCRYPT,
         ).hex()

@@ -218,9 +218,9 @@ class RedisStore(Hidden):
 
         def compare_and_set() -> bool:
             reply = self._evaluate_script(SWAP, sent)
-            if reply.reveal() not in (0, 1):
+            if reply not in (0, 1):
                 raise NonsenseReply
-            return bool(reply.reveal())
+            return bool(reply)
 
         return self._carry_out_bounded("EVAL", compare_and_set, sent=sent)
 
@@ -322,10 +322,10 @@ class RedisStore(Hidden):
         not Redis, or something between has changed its answer.
         """
         reply = self._evaluate_script(READ, ())
-        if not isinstance(reply.reveal(), list) or len(reply.reveal()) != 7:
+        if not isinstance(reply, list) or len(reply) != 7:
             raise NonsenseReply
         version = Secret(_version_in_reply(reply))
-        lives = reply.reveal()[1:6:2]
+        lives = reply[1:6:2]
         token, lease, failures = map(_slot_in_reply, version.reveal().values, lives)
         if token and self._sealing:
             token = Slot(self._sealing.open(token.value), token.left)
@@ -333,20 +333,19 @@ class RedisStore(Hidden):
 
     def _evaluate_script(
         self, script: str, arguments: Sequence[memoryview | int]
-    ) -> Secret[Any]:
+    ) -> Any:
         """Return the reply to a script.
 
-        Raises ``CommandRefused`` if the script reports that.
+        Raises ``CommandRefused`` if the script reports that. No exception takes this
+        frame along, which holds the reply and the client: see ``BoundedCall``.
         """
         client = self._client.of_this_process()
         number_of_keys = len(self._keys)
-        reply = Secret(
-            client.execute_command(
-                "EVAL", script, number_of_keys, *self._keys, *arguments
-            )
+        reply = client.execute_command(
+            "EVAL", script, number_of_keys, *self._keys, *arguments
         )
-        if isinstance(reply.reveal(), list) and len(reply.reveal()) == 4:
-            raise CommandRefused(*map(printable, reply.reveal()[1:]))
+        if isinstance(reply, list) and len(reply) == 4:
+            raise CommandRefused(*map(printable, reply[1:]))
         return reply
 
     def _wait_for_stream(self, wake_id: bytes, block: float) -> bool:
@@ -367,7 +366,7 @@ class RedisStore(Hidden):
             except ReplyTooLong:
                 return True  # an entry, although not ours
 
-        stream = printable(self._keys[3])
+        stream = companion(self._key, "wake")
         return self._carry_out_bounded("XREAD", read_stream, key=stream, block=block)
 
     def _value_and_life(
@@ -408,15 +407,12 @@ def companion(key: str, name: str) -> str:
     return f"{key}:{name}:{{{key}}}"
 
 
-def _version_in_reply(reply: Secret[Any]) -> _SeenVersion:
+def _version_in_reply(reply: list[Any]) -> _SeenVersion:
     """Return what a later swap compares, and where a later wait begins."""
-    parts = Secret([*map(_bytes_of_part, reply.reveal()[0:7:2])])
-    version = Secret(_SeenVersion(tuple(parts.reveal()[:3]), parts.reveal()[3]))
-    if not all(map(_VALUE, version.reveal().values)):
+    *values, wake_id = map(_bytes_of_part, reply[0:7:2])
+    if not all(map(_VALUE, values)) or not _WAKE_ID(wake_id):
         raise NonsenseReply
-    if not _WAKE_ID(version.reveal().wake_id):
-        raise NonsenseReply
-    return version.reveal()
+    return _SeenVersion(tuple(values), wake_id)
 
 
 def _bytes_of_part(part: Any) -> bytes:

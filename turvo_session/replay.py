@@ -8,9 +8,11 @@ as its URL is set to another origin.
 from __future__ import annotations
 
 import http.client
+import io
 import socket
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -178,18 +180,18 @@ def replay(response: Response, attach: Attach, options: dict[str, Any]) -> Respo
     """
     refused = response.request
     request = refused.copy()
-    attach(request)
-    if hasattr(refused, "continue_with"):
-        refused.continue_with(attach)
-    _close_connection(response)
-    cookies = request._cookies
-    if response.cookies and cookies is not None:
-        request.headers.pop("Cookie", None)
-        extract_cookies_to_jar(cookies, refused, response.raw)
-        request.prepare_cookies(cookies)
-    _redact_secrets(response)
-    start = time.perf_counter()
     try:
+        attach(request)
+        if hasattr(refused, "continue_with"):
+            refused.continue_with(attach)
+        _close_connection(response)
+        cookies = request._cookies
+        if response.cookies and cookies is not None:
+            request.headers.pop("Cookie", None)
+            extract_cookies_to_jar(cookies, refused, response.raw)
+            request.prepare_cookies(cookies)
+        _redact_secrets(response)
+        start = time.perf_counter()
         answer: Response = response.connection.send(request, **options)
     except BaseException:
         # Error trackers show the variables of the frames that an exception passes.
@@ -222,13 +224,16 @@ def _close_connection(response: Response) -> None:
     if response._content_consumed:
         response.close()
         return
-    connection = _take_socket(response.raw)
-    try:
-        response._content = _read_beginning(response.raw, connection)
-    finally:
-        response.close()
+    with ExitStack() as closing:
+        connection = _take_socket(response.raw)
         if connection is not None:
-            connection.close()
+            closing.callback(connection.close)
+        closing.callback(response.close)
+        try:
+            response._content = _read_beginning(response.raw, connection)
+        except BaseException:
+            del response
+            raise
     response._content_consumed = True
 
 
@@ -254,23 +259,24 @@ def _read_beginning(raw: Any, connection: socket.socket | None) -> bytes:
         return bytes(raw.read(MOST_KEPT))
     from .login import raised_by_signal_handler
 
-    body = b""
+    body = io.BytesIO()  # error trackers show bytes, but do not read a file
+    left = MOST_KEPT
     end = time.monotonic() + MOST_SECONDS
     signalled = None
     try:
-        while len(body) < MOST_KEPT:
+        while left > 0:
             if connection is not None:
                 connection.settimeout(max(0.0, end - time.monotonic()))
-            part = raw.read1(MOST_KEPT - len(body), decode_content=True)
-            if not part:
+            count = body.write(raw.read1(left, decode_content=True))
+            if not count:
                 break
-            body += part
+            left -= count
     except (HTTPError, http.client.HTTPException, OSError) as error:
         # The body is slow or broken, unless a signal handler raised this.
         signalled = raised_by_signal_handler(error)
     if signalled is not None:
         raise signalled
-    return body
+    return body.getvalue()
 
 
 class UncuredRequests:

@@ -159,7 +159,12 @@ class TurvoSession(Session):
         options.setdefault("timeout", self.timeout)
         if self._bypasses_proxies(request.url):
             options["proxies"] = {}
-        return super().send(request, **options)
+        try:
+            return super().send(request, **options)
+        except BaseException:
+            # Error trackers show the variables of the frames that an exception passes.
+            del request
+            raise
 
     def details(self, path: str, **options: Any) -> dict[str, Any]:
         """Return the ``details`` of Turvo's answer to a GET of ``path``.

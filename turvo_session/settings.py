@@ -101,10 +101,21 @@ class Settings(Hidden):
     """
 
     def __init__(self, /, **arguments: Any) -> None:
-        self._values = {name: Secret(value) for name, value in arguments.items()}
+        self._values: dict[str, Secret[Any]] = {}
+        for name in arguments:
+            self.take(name, arguments[name])
         self._labels: Mapping[str, str] = {}
         self._found: list[str] = []
         self._explained: set[str] = set()
+
+    def take(self, name: str, value: object) -> None:
+        """Set the argument ``name``."""
+        self._values[name] = Secret(value)
+
+    def take_if_set(self, name: str, value: object) -> None:
+        """Set the argument ``name``, unless its variable is not set."""
+        if value is not None:
+            self.take(name, value)
 
     def check(self) -> None:
         """Raise ``SettingsError`` if there is a problem; its text names all of them."""
@@ -195,20 +206,17 @@ def read(environ: Mapping[str, str] | None, overrides: Mapping[str, Any]) -> Set
     variable, which is not read then. Raises nothing.
     """
     variables = _Variables(environ)
-    arguments: dict[str, Any] = {"base_url": DEFAULT_BASE_URL}
-    labels = {}
-    for name, variable in VARIABLES.items():
-        if name in overrides:
-            continue
-        labels[name] = variable
-        value = variables.value(variable)
-        if value is not None:
-            arguments[name] = value
-    settings = Settings(**{**arguments, **overrides})
+    settings = Settings(**{"base_url": DEFAULT_BASE_URL, **overrides})
+    given = frozenset(overrides)
+    unknown = unknown_options(overrides, AuthOptions.__annotations__)
+    # An interrupt can come while the mapping asks a vault.
+    del environ, overrides
+    labels = {name: VARIABLES[name] for name in VARIABLES if name not in given}
+    for name, variable in labels.items():
+        settings.take_if_set(name, variables.value(variable))
     settings._labels = labels
     settings._explained = {name for name in labels if labels[name] in variables.wrong}
-    _add_store(variables, settings, overrides)
-    unknown = unknown_options(overrides, AuthOptions.__annotations__)
+    _add_store(variables, settings, has_own_store="store" in given)
     settings._found = [*filter(None, [unknown]), *variables.problems]
     return settings
 
@@ -313,12 +321,12 @@ class _Variables(Hidden):
 
         The password's file is returned as a callable. A problem with a file is noted.
         """
-        value = self._look_up(variable) or None
+        value = Secret(self._look_up(variable) or None)
         file_variable = f"{variable}_FILE"
         path = self._look_up(file_variable) if variable in FILE_VARIABLES else None
         if not path:
-            return value
-        if value:
+            return value.reveal()
+        if value.reveal():
             self.note(variable, f"{variable} and {file_variable} are both set")
             return None
         if problem := _text_problem(path):
@@ -369,31 +377,30 @@ def _not_a_mapping(environ: object) -> str:
 
 
 def _add_store(
-    variables: _Variables, settings: Settings, overrides: Mapping[str, Any]
+    variables: _Variables, settings: Settings, *, has_own_store: bool
 ) -> None:
     """Add the ``RedisStore`` of the environment, unless the caller gave a store."""
-    has_own_store = "store" in overrides
-    url = "" if has_own_store else variables.text("REDIS_URL")
+    url = Secret("" if has_own_store else variables.text("REDIS_URL"))
     key = variables.text("TURVO_TOKEN_KEY")
     if not key:
         # With a mistake in the settings there is no hash, and the store is not used.
         key = "turvo:auth_token" if settings.problems() else settings.token_key
     ring = _keyring(variables, key)
-    if ring and has_own_store and _leaves_unencrypted(overrides["store"]):
+    if ring and has_own_store and _leaves_unencrypted(settings.store):
         variables.problems.append(
             "TURVO_TOKEN_ENCRYPTION_KEYS is set, but the given store does not "
             "encrypt; make it with RedisStore(..., encryption_keys=...)"
         )
-    if not url:
+    if not url.reveal():
         return
     from .redis_store import RedisStore
 
     try:
-        store = RedisStore.from_url(url, key, encryption_keys=ring or ())
+        store = RedisStore.from_url(url.reveal(), key, encryption_keys=ring or ())
     except SettingsError as error:
         variables.problems.append(str(error))
     else:
-        settings._values["store"] = Secret(store)
+        settings.take("store", store)
 
 
 def _keyring(variables: _Variables, key: str) -> Keyring | None:

@@ -163,11 +163,9 @@ class LoginAdapter(HTTPAdapter):
 
     def build_response(self, req: PreparedRequest, resp: Any) -> Response:
         """Return the response, with its content read."""
-        request = Secret(req)
+        response = Secret(super().build_response(req, resp))
         del req
-        content = self._read_content(resp)
-        response = super().build_response(request.reveal(), resp)
-        return with_content(response, content.reveal())
+        return with_content(response.reveal(), self._read_content(resp))
 
     def close(self) -> None:
         """Close every connection, and end the time limit."""
@@ -202,7 +200,7 @@ class LoginAdapter(HTTPAdapter):
 
         return TrackedConnection
 
-    def _read_content(self, raw: Any) -> Secret[bytes]:
+    def _read_content(self, raw: Any) -> bytes:
         """Return the body of a response, unpacked, up to the cap."""
         body = io.BytesIO()
         left = ANSWER_CAP
@@ -219,13 +217,13 @@ class LoginAdapter(HTTPAdapter):
             raw.close()
         encoding = raw.headers.get("Content-Encoding", "").lower()
         if encoding not in ("gzip", "deflate"):
-            return Secret(body.getvalue())
+            return body.getvalue()
         # The request asks for no encoding, but some gateways pack every answer.
         unpacker = zlib.decompressobj(zlib.MAX_WBITS | 32)
         try:
-            return Secret(unpacker.decompress(body.getvalue(), ANSWER_CAP))
+            return unpacker.decompress(body.getvalue(), ANSWER_CAP)
         except zlib.error as error:
-            raise ContentDecodingError(error) from None
+            raise ContentDecodingError(error) from error
 
 
 def _has_length(headers: Any) -> bool:

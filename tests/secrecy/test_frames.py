@@ -9,41 +9,36 @@ are opened in the same way.
 
 from __future__ import annotations
 
-import os
+import copy
+import pickle
 import signal
-import socket
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
+import cloudpickle
 import pytest
-import requests
 
 import turvo_session
-from tests.support.leaks import frames_of_ours, opened
+from tests.support.leaks import frames_of_ours, opened, reachable
 from tests.support.mistakes import (
-    API_KEY,
     CALLS,
-    CLIENT_SECRET,
     ENVIRON,
-    FERNET_KEY,
     GOOD,
+    HIDDEN,
     KNOWN,
     MARK,
     OTHERS,
-    PASSWORD,
-    PROXIES,
     REDIS_PASSWORD,
-    REDIS_URL,
     SEEN,
     SLOT,
-    TOKEN,
-    USERNAME,
     Unreadable,
     environments,
+    holders,
+    interrupting_server,
+    leaks,
     other_calls,
 )
 from turvo_session import (
@@ -54,38 +49,8 @@ from turvo_session import (
     TurvoSession,
 )
 from turvo_session.__main__ import main
-from turvo_session.deadline import BoundedCall
-from turvo_session.login import Credentials, Grant, PasswordLogin, TlsOptions
-from turvo_session.sealing import Keyring, Sealing
 from turvo_session.secret import Secret
-from turvo_session.settings import Settings
 from turvo_session.testing import FakeTurvo
-
-
-def leaks(error: BaseException) -> list[str]:
-    """The secrets in an exception, in what is chained to it, and in the variables of
-    our frames that it has passed."""
-    found = []
-    todo: list[BaseException | None] = [error]
-    while todo:
-        one = todo.pop()
-        if one is not None:
-            todo += [one.__cause__, one.__context__]
-            found += [
-                f"{name} in a {type(one).__name__}"
-                for text in opened([one.args, vars(one), str(one)])
-                for name in KNOWN.found(text)
-            ]
-    for frame in frames_of_ours(error):
-        for variable, value in frame.f_locals.items():
-            module = Path(frame.f_code.co_filename).stem
-            where = f"{variable} of {module}.{frame.f_code.co_qualname}()"
-            found += [
-                f"{name} in {where}"
-                for text in opened([value])
-                for name in KNOWN.found(text)
-            ]
-    return found
 
 
 def test_the_table_is_of_all_that_is_public() -> None:
@@ -115,7 +80,7 @@ def test_no_mistake_puts_a_secret_into_a_traceback(name: str) -> None:
     for call in calls:
         try:
             call()
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is looked into
+        except BaseException as error:  # noqa: BLE001 - Ctrl-C is looked into as well
             raised += 1
             found |= {f"{type(error).__name__}: {leak}" for leak in leaks(error)}
     assert raised
@@ -208,31 +173,6 @@ def test_a_time_limit_that_ends_while_settings_are_read_comes_out_unchanged() ->
         signal.signal(signal.SIGUSR1, before)
 
 
-@contextmanager
-def interrupting_server(reads: int) -> Iterator[int]:
-    """A server that answers nothing, and presses Ctrl-C when it has read so many
-    requests; its port."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        connections = []
-
-        def serve() -> None:
-            for _ in range(reads):
-                connections.append(listener.accept()[0])
-                connections[-1].recv(1 << 16)
-            os.kill(os.getpid(), signal.SIGINT)
-
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        before = signal.signal(signal.SIGINT, signal.default_int_handler)
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            thread.join()
-            signal.signal(signal.SIGINT, before)
-            for connection in connections:
-                connection.close()
-
-
 @pytest.fixture(params=["in a thread", "without threads"])
 def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls with a bound run in a thread of their own; where none can be started, in
@@ -278,49 +218,28 @@ def test_an_interrupted_call_of_redis_shows_no_token_and_no_password(call: str) 
     assert leaks(caught.value) == []
 
 
-def holders(turvo: FakeTurvo, redis_url: str) -> Iterator[object]:
-    """What holds a secret, alone and after it was used."""
-    turvo.username, turvo.password, turvo.api_key = USERNAME, PASSWORD, API_KEY
-    environ = {
-        **turvo.environ,
-        "REDIS_URL": redis_url,
-        "TURVO_TOKEN_ENCRYPTION_KEYS": FERNET_KEY,
-    }
-    for auth in (
-        TurvoAuth.from_env(environ),
-        TurvoAuth.from_env(environ),
-        TurvoAuth.from_env(turvo.environ),
-    ):
-        request = requests.Request("GET", f"{turvo.base_url}/shipments/list").prepare()
-        KNOWN.add("a token", auth.token().access_token)
-        yield from (auth, TurvoSession(auth), auth.token(), auth.status(), auth.stats)
-        yield from auth(request).hooks["response"]
-        yield from auth._source._levels
-        yield [level.store.read() for level in auth._source._levels]
-        turvo.revoke()
-        assert requests.get(request.url or "", auth=auth, timeout=9).ok
-        yield auth
-    credentials = Credentials(API_KEY, USERNAME, PASSWORD, MARK, CLIENT_SECRET)
-    login = PasswordLogin(credentials, turvo.base_url, (1.0, 1.0))
-    assert login.proof("00" * 16)
-    yield from (credentials, login)
-    yield from (
-        Grant(TOKEN, 1.0, 0.0, 0.0),
-        Settings(**GOOD),
-        TlsOptions(proxies=PROXIES),
-    )
-    yield from (Keyring([FERNET_KEY]), Sealing(Keyring([FERNET_KEY]), "key"))
-    call = BoundedCall(lambda: TOKEN, lambda error: True)
-    assert call.finish_within(9.0)
-    assert call.value == TOKEN
-    yield RedisStore.from_url(REDIS_URL, "key", encryption_keys=[FERNET_KEY])
-
-
 def test_what_holds_a_secret_cannot_be_opened(turvo: FakeTurvo, redis_url: str) -> None:
     """By what follows containers and the attributes of objects, however deep."""
     for thing in holders(turvo, redis_url):
         texts = [text for text in opened([thing]) if KNOWN.found(text)]
         assert not texts, (thing, KNOWN.found(texts[0]))
+
+
+def test_what_holds_a_secret_is_neither_copied_nor_pickled(
+    turvo: FakeTurvo, redis_url: str
+) -> None:
+    """Nor is what it holds. An answer pickles without the hook of its request."""
+    met = set()
+    for thing in reachable([*holders(turvo, redis_url)]):
+        name = type(thing).__name__
+        if name in HIDDEN:
+            met.add(name)
+            assert copy.copy(thing) is thing
+            assert copy.deepcopy(thing) is thing
+            for package in (pickle, cloudpickle) if name != "Attachment" else ():
+                with pytest.raises(TypeError, match=f"^a {name} holds"):
+                    package.dumps(thing)
+    assert met == HIDDEN
 
 
 def test_the_search_finds_what_can_be_opened() -> None:

@@ -12,6 +12,7 @@ import http.client
 import json
 import logging
 import pickle
+import re
 import socket
 import socketserver
 import threading
@@ -36,6 +37,8 @@ from tests.support.secrecy_world import (
     HOSTILE,
     KNOWN,
     LockedRedis,
+    Nameless,
+    Refusing,
     Turvo,
     World,
     check_what_is_stored,
@@ -306,8 +309,9 @@ def _envelope(status: int, body: Any) -> Travel:
         world.turvo.fail_next(status, times=9, body=text, path="/odd")
         errors = (TurvoResponseError, requests.HTTPError)
         with world.keep(TurvoSession(world.auth(), retries=0)) as session:
-            world.fails(errors, next, session.records("/odd", "shipments"))
-            world.fails(errors, session.details, "/odd")
+            said = world.fails(errors, next, session.records("/odd", "shipments"))
+            said += world.fails(errors, session.details, "/odd" + "d" * 10_000)
+        assert re.sub('"[^"]*"|code 7|code THE TOKEN', "", said).count('"') == 0
         world.command("get", "/odd", code=1)
 
     return travel
@@ -324,6 +328,16 @@ for _number, _case in enumerate(
     ]
 ):
     PATHS[f"error_of_the_api_{_number}"] = _envelope(*_case)
+
+
+@path
+def redirect_to_a_hostile_url(world: World) -> None:
+    """Which ``requests`` cannot parse, and repeats."""
+    location = f"http://\u2100{HOSTILE.partition(chr(13))[0]}".encode().decode("latin1")
+    world.turvo.fail_next(302, headers={"Location": location}, path="/odd")
+    world.command("get", "/odd", code=1)
+    with pytest.raises(requests.RequestException):
+        requests.get(f"http://{'a.' * 6000}example", auth=world.auth(), timeout=9)
 
 
 @path
@@ -441,6 +455,13 @@ def redis_hangs(world: World) -> None:
     port = listener.getsockname()[1]
     world.environ["REDIS_URL"] = world.redis_url(world.server.password, port)
     _trouble(world, "answer", ["swap"])
+
+
+@path
+def redis_has_a_hostile_name(world: World) -> None:
+    for kind in ("sentinel", "cluster", "path", "host", "port"):
+        world.fails(StoreError, RedisStore(Nameless(kind), "key").read)
+        world.fails(StoreError, RedisStore(Refusing(kind), "key").read)
 
 
 @path

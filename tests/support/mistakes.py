@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
+import os
 import pickle
+import signal
+import socket
+import threading
+import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
+from unittest.mock import patch
 
 import redis
+import requests
+from requests.adapters import BaseAdapter
+from urllib3 import HTTPResponse
 
 import turvo_session
-from tests.support.leaks import Secrets, invent
+from tests.support.leaks import Secrets, frames_of_ours, invent, opened
 from turvo_session import (
     Change,
     MemoryStore,
@@ -21,10 +33,30 @@ from turvo_session import (
     Snapshot,
     Token,
     TurvoAuth,
+    TurvoAuthError,
     TurvoSession,
 )
+from turvo_session.deadline import BoundedCall
+from turvo_session.login import (
+    Credentials,
+    Grant,
+    PasswordLogin,
+    TlsOptions,
+    _TokenRequest,
+)
+from turvo_session.renewal import Adopt
+from turvo_session.sealing import Keyring, Sealing
 from turvo_session.secret import Secret
-from turvo_session.settings import FILE_VARIABLES
+from turvo_session.settings import (
+    FILE_VARIABLES,
+    PasswordFile,
+    Settings,
+    _Content,
+    _Variables,
+)
+from turvo_session.testing import FakeTurvo
+from turvo_session.tokens import dump
+from turvo_session.transport import LoginAdapter
 
 KNOWN = Secrets()
 MARK = KNOWN.add("a mark", invent())
@@ -108,14 +140,15 @@ class PasswordOf:
 class Unreadable(dict[str, str]):
     """An environment that fails after some reads, as one that asks a vault may."""
 
-    def __init__(self, reads: int) -> None:
+    def __init__(self, reads: int, error: type[BaseException] = RuntimeError) -> None:
         super().__init__(ENVIRON)
         self.reads = reads
+        self.error = error
 
     def get(self, key: str, default: Any = None) -> Any:
         self.reads -= 1
         if self.reads < 0:
-            raise RuntimeError("the vault is sealed")
+            raise self.error("the vault is sealed")
         return super().get(key, default)
 
 
@@ -144,6 +177,7 @@ def environments() -> Iterator[Any]:
         str(ENVIRON),
         7,
         *map(Unreadable, range(20)),
+        *(Unreadable(reads, KeyboardInterrupt) for reads in range(20)),
     )
 
 
@@ -151,9 +185,8 @@ def overrides() -> Iterator[dict[str, Any]]:
     """Arguments with a mistake: of a wrong type, a secret in the place of another one,
     one that is unknown."""
     for name in inspect.signature(TurvoAuth).parameters:
-        if name != "on_event":
-            yield from ({name: value} for value in WRONG_TYPES)
-            yield {name: 7 if name in TEXTS else MARK}
+        yield from ({name: value} for value in WRONG_TYPES)
+        yield {name: 7 if name in TEXTS else MARK}
     yield from ({"base_url": url} for url in WRONG_URLS)
     yield {"expiry_buffer": -1.0}
     yield {"expiry_buffer": 10**400}
@@ -184,14 +217,12 @@ class Told:
     def __init__(self, reply: Any) -> None:
         self.reply = reply
 
-    def eval(self, *_: Any) -> Any:
+    def execute_command(self, *_: Any, **__: Any) -> Any:
+        if isinstance(self.reply, Exception):
+            raise self.reply
         return self.reply
 
-    def execute_command(self, *_: Any) -> Any:
-        return self.reply
-
-    def xread(self, *_: Any, **__: Any) -> Any:
-        return self.reply
+    eval = xread = execute_command
 
 
 REPLIES: list[Any] = [
@@ -199,6 +230,7 @@ REPLIES: list[Any] = [
     [MARK.encode()],
     [MARK.encode(), MARK.encode(), None, 0, None, 0, MARK, MARK],
     [MARK.encode(), 1, 7, MARK, None, 0],
+    redis.ResponseError(f"unknown command, with args beginning with: {TOKEN}"),
     {MARK: MARK},
 ]
 SLOT = Slot(f'{{"access_token": "{TOKEN}"}}'.encode(), 60.0)
@@ -216,6 +248,7 @@ def auth_calls() -> Iterator[Callable[[], object]]:
             **{key: value for key, value in GOOD.items() if key != name}
         )
     yield lambda: TurvoAuth(*GOOD.values())  # type: ignore[misc]
+    yield lambda: TurvoAuth(MARK, **GOOD)  # type: ignore[misc]
     for wrong in overrides():
         if callable(wrong.get("password")):
             auth = TurvoAuth(**{**GOOD, **wrong})
@@ -224,6 +257,136 @@ def auth_calls() -> Iterator[Callable[[], object]]:
     for tls in ({"proxies": PROXIES}, {"verify": __file__}, {"cert": __file__}):
         auth = TurvoAuth(**{**GOOD, "base_url": "https://127.0.0.1:1"}, **tls)
         yield lambda auth=auth: auth.login(force=True)
+    yield interrupted_proof
+    yield interrupted_answer
+    yield from calls_without_a_token()
+    for session in (requests.Session(), TurvoSession(TurvoAuth(**GOOD))):
+        yield from interrupted_requests(session)
+
+
+def interrupted_proof() -> None:
+    """Hash the credentials, until somebody presses Ctrl-C."""
+    credentials = Credentials(API_KEY, USERNAME, PASSWORD, MARK, CLIENT_SECRET)
+    login = PasswordLogin(credentials, GOOD["base_url"], (1.0, 1.0))
+    with patch.object(hashlib, "scrypt", side_effect=KeyboardInterrupt):
+        login.proof("00" * 16)
+
+
+def interrupted_answer() -> None:
+    """Read the answer to a login, until somebody presses Ctrl-C."""
+    sent = requests.Request("POST", GOOD["base_url"], json={"password": PASSWORD})
+    answer = HTTPResponse(Interrupting(), status=200, preload_content=False)
+    with closing(LoginAdapter(9.0)) as adapter:
+        adapter.build_response(sent.prepare(), answer)
+
+
+def calls_without_a_token() -> Iterator[Callable[[], object]]:
+    """Of an auth that cannot log in, with a request that carried a token before."""
+    auth = TurvoAuth(**{**GOOD, "password": PasswordOf(ValueError)})
+    carrying = requests.Request("GET", f"{GOOD['base_url']}/x").prepare()
+    TurvoAuth(**GOOD, store=holding())(carrying)
+    yield lambda: auth(carrying)
+    yield lambda: auth.put_on_directly(carrying)
+    yield lambda: carrying.prepare_auth(auth)
+
+
+class Interrupting:
+    """A body, the second part of which never comes."""
+
+    def __init__(self) -> None:
+        self.parts = [TOKEN.encode()]
+        self.headers: dict[str, str] = {}
+
+    def read(self, *_: object) -> bytes:
+        if not self.parts:
+            raise KeyboardInterrupt
+        return self.parts.pop()
+
+    read1 = read
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class Answering(BaseAdapter):
+    """Gives one answer after the other: statuses, and errors that it raises.
+
+    The body repeats the token, as Turvo's may.
+    """
+
+    def __init__(self, *answers: Any) -> None:
+        super().__init__()
+        self.answers = [*answers]
+
+    def send(self, request: requests.PreparedRequest, **_: Any) -> requests.Response:  # type: ignore[override]
+        answer = self.answers.pop(0)
+        if not isinstance(answer, int | HTTPResponse):
+            raise answer
+        response = requests.Response()
+        response.request, response.url = request, request.url or ""
+        response.connection = self  # type: ignore[attr-defined]
+        response.raw = answer
+        response.status_code = getattr(answer, "status", answer)
+        if isinstance(answer, int):
+            response._content = f'{{"Status": "{TOKEN}"}}'.encode()
+            response._content_consumed = True  # type: ignore[attr-defined]
+            response.raw = HTTPResponse()
+        return response
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class Interruptible(MemoryStore):
+    """A store that can be used until ``is_interrupted``."""
+
+    is_interrupted = False
+
+    def read(self) -> Snapshot:
+        if self.is_interrupted:
+            raise KeyboardInterrupt
+        return super().read()
+
+
+def holding() -> Interruptible:
+    """Return a store that holds a token."""
+    store, now = Interruptible(), time.monotonic()
+    value = dump(Token(TOKEN, now, 3600.0, 300.0), now)
+    assert store.swap(store.read(), Change(Slot(value, 3600.0)))
+    return store
+
+
+def interrupted_requests(session: requests.Session) -> Iterator[Callable[[], object]]:
+    """Requests that end in the middle: the login, the replay, the answer, the store."""
+    cut_off = HTTPResponse(Interrupting(), status=401, preload_content=False)
+    for answers in (
+        (KeyboardInterrupt(),),
+        (requests.ConnectionError("the network is down"),),
+        (401,),  # and no login
+        (200, 401, KeyboardInterrupt()),
+        (200, 401, requests.ConnectionError("the network is down")),
+        (200, 401, 401, KeyboardInterrupt()),
+        (cut_off,),
+    ):
+        yield lambda answers=answers: travel(session, answers)
+    yield lambda: travel(session, (401, 200), is_interrupted=True)
+
+
+def travel(
+    session: requests.Session, answers: tuple[Any, ...], *, is_interrupted: bool = False
+) -> NoReturn:
+    """Send requests until one of them raises."""
+    store = holding()
+    wrong = {**GOOD, "password": PasswordOf(ValueError), "proxies": PROXIES}
+    if type(session) is requests.Session:
+        session.proxies = {"all": f"http://user:{MARK}@127.0.0.1:1"}
+    auth = session.auth = TurvoAuth(**wrong, store=store)
+    session.mount("http://", Answering(*answers))
+    if is_interrupted:
+        auth._attach_token(Adopt(auth.token(), doubted=True))
+        store.is_interrupted = True
+    while True:
+        session.get(f"{auth.base_url}/x")
 
 
 def auth_from_env_calls() -> Iterator[Callable[[], object]]:
@@ -239,6 +402,8 @@ def auth_from_env_calls() -> Iterator[Callable[[], object]]:
 
 def session_calls() -> Iterator[Callable[[], object]]:
     auth = TurvoAuth.from_env(ENVIRON)
+    for wrong in (*WRONG_TYPES, MARK, GOOD):
+        yield lambda wrong=wrong: TurvoSession(wrong)
     yield lambda: TurvoSession(auth, MARK)  # type: ignore[misc]
     yield lambda: TurvoSession(auth, retries=MARK)  # type: ignore[arg-type]
     yield lambda: TurvoSession(auth, pasword=MARK)  # type: ignore[call-arg]
@@ -247,6 +412,10 @@ def session_calls() -> Iterator[Callable[[], object]]:
     yield lambda: next(session.records("/shipments/list", "shipments", query))
     yield lambda: session.details("/shipments")
     yield lambda: session.post("/shipments", json=[1])
+    told = TurvoSession(TurvoAuth(**GOOD, store=holding()))
+    told.mount("http://", Answering(200, 500))
+    for _ in told.get_adapter("http://").answers:
+        yield lambda: told.details("/shipments")
 
 
 def session_from_env_calls() -> Iterator[Callable[[], object]]:
@@ -360,3 +529,121 @@ OTHERS = [
     for name in turvo_session.__all__
     if name not in CALLS and not issubclass(getattr(turvo_session, name), Exception)
 ]
+
+
+def leaks(error: BaseException) -> list[str]:
+    """The secrets in an exception, in what is chained to it, and in the variables of
+    our frames that it has passed."""
+    found = []
+    todo: list[BaseException | None] = [error]
+    while todo:
+        one = todo.pop()
+        if one is not None:
+            todo += [one.__cause__, one.__context__]
+            found += [
+                f"{name} in a {type(one).__name__}"
+                for text in opened([one.args, _own_attributes(one), str(one)])
+                for name in KNOWN.found(text)
+            ]
+    for frame in frames_of_ours(error):
+        for variable, value in frame.f_locals.items():
+            module = Path(frame.f_code.co_filename).stem
+            where = f"{variable} of {module}.{frame.f_code.co_qualname}()"
+            found += [
+                f"{name} in {where}"
+                for text in opened([value])
+                for name in KNOWN.found(text)
+            ]
+    return found
+
+
+def _own_attributes(error: BaseException) -> dict[str, object]:
+    """Return the attributes of an exception, without the request of ``requests``.
+
+    Every exception of ``requests`` holds that, and the README says so.
+    """
+    return {
+        name: value
+        for name, value in vars(error).items()
+        if isinstance(error, TurvoAuthError) or name not in ("request", "response")
+    }
+
+
+@contextmanager
+def interrupting_server(reads: int) -> Iterator[int]:
+    """A server that answers nothing, and presses Ctrl-C when it has read so many
+    requests; its port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        connections = []
+
+        def serve() -> None:
+            for _ in range(reads):
+                connections.append(listener.accept()[0])
+                connections[-1].recv(1 << 16)
+            os.kill(os.getpid(), signal.SIGINT)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            thread.join()
+            signal.signal(signal.SIGINT, before)
+            for connection in connections:
+                connection.close()
+
+
+def holders(turvo: FakeTurvo, redis_url: str) -> Iterator[object]:
+    """What holds a secret, alone and after it was used."""
+    turvo.username, turvo.password, turvo.api_key = USERNAME, PASSWORD, API_KEY
+    environ = {
+        **turvo.environ,
+        "REDIS_URL": redis_url,
+        "TURVO_TOKEN_ENCRYPTION_KEYS": FERNET_KEY,
+    }
+    for auth in (
+        TurvoAuth.from_env(environ),
+        TurvoAuth.from_env(environ),
+        TurvoAuth.from_env(turvo.environ),
+    ):
+        request = requests.Request("GET", f"{turvo.base_url}/shipments/list").prepare()
+        KNOWN.add("a token", auth.token().access_token)
+        yield from (auth, TurvoSession(auth), auth.token(), auth.status(), auth.stats)
+        yield from auth(request).hooks["response"]
+        yield from auth._source._levels
+        yield [level.store.read() for level in auth._source._levels]
+        turvo.revoke()
+        assert requests.get(request.url or "", auth=auth, timeout=9).ok
+        yield auth
+    yield Credentials(API_KEY, USERNAME, PASSWORD, MARK, CLIENT_SECRET)
+    credentials = Credentials(API_KEY, USERNAME, PASSWORD, "publicapi", "secret")
+    login = PasswordLogin(credentials, f"{turvo.base_url}/oauth/token", (1.0, 1.0))
+    assert login.proof("00" * 16)
+    request = _TokenRequest(login, 9.0)
+    grant = request.outcome(Secret(PASSWORD))
+    assert isinstance(grant, Grant), grant
+    KNOWN.add("a token", grant.access_token)
+    yield from (credentials, login, request, grant)
+    yield from (_Variables(ENVIRON), _Content(MARK))
+    yield PasswordFile("TURVO_PASSWORD_FILE", __file__)
+    yield from (SLOT, SEEN, Change(SLOT), BoundedCall(str, bool))
+    yield from (
+        Grant(TOKEN, 1.0, 0.0, 0.0),
+        Settings(**GOOD),
+        TlsOptions(proxies=PROXIES),
+    )
+    yield from (Keyring([FERNET_KEY]), Sealing(Keyring([FERNET_KEY]), "key"))
+    call = BoundedCall(lambda: TOKEN, lambda error: True)
+    assert call.finish_within(9.0)
+    assert call.value == TOKEN
+    yield RedisStore.from_url(REDIS_URL, "key", encryption_keys=[FERNET_KEY])
+
+
+HIDDEN = {
+    *("Attachment", "BoundedCall", "Change", "Credentials", "Grant", "Keyring"),
+    *("PasswordFile", "PasswordLogin", "RedisStore", "Sealing", "Secret", "Settings"),
+    *("SharedClient", "Slot", "Snapshot", "TlsOptions", "Token"),
+    *("_Content", "_TokenRequest", "_Variables"),
+}
+"""The classes of which there are neither copies nor pickles."""

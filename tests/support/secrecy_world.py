@@ -19,6 +19,7 @@ from contextlib import (
 )
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -38,7 +39,7 @@ T = TypeVar("T")
 
 KNOWN = Secrets()
 """The secrets of all paths: one that reaches another path has gone astray as well."""
-HOSTILE = "\x1b]0;owned\x07\x1b[2J\r\nforged: \u202e\x00"
+HOSTILE = '\x1b]0;owned\x07\x1b[2J\r\nforged: \u202e\x00" (code 7)'
 """What a server may write to take over a terminal, or to forge a line of a log."""
 
 
@@ -156,11 +157,12 @@ class World:
         call: Callable[..., object],
         *args: Any,
         **options: Any,
-    ) -> None:
-        """Check that the call raises this, and take it down."""
+    ) -> str:
+        """Check that the call raises this, take it down, and return its text."""
         with pytest.raises(kind) as caught:
             call(*args, **options)
         self.evidence.error(caught.value)
+        return str(caught.value)
 
     def command(self, *arguments: str, code: int | None = 0) -> str:
         """Run the command line; return its standard output."""
@@ -202,6 +204,33 @@ class World:
 TOKEN_KEY = r"turvo:auth_token:\{[0-9a-f]{12}\}"
 IS_KEY = re.compile(rf"{TOKEN_KEY}(:(lease|failures|wake))?").fullmatch
 FIELDS = {"salt", "records", "attempts", "refill", "doubted", "hold", "believed"}
+
+
+class Nameless:
+    """A client of a Redis that is away, and whose name comes from elsewhere."""
+
+    def __init__(self, kind: str) -> None:
+        names = {HOSTILE * 1000: None}
+        self.options: dict[str, Any] = {}
+        if kind == "sentinel":
+            self.connection_pool = SimpleNamespace(service_name=HOSTILE * 1000)
+        elif kind == "cluster":
+            self.nodes_manager = SimpleNamespace(startup_nodes=names)
+        else:
+            self.options[kind] = HOSTILE * 1000
+
+    def get_connection_kwargs(self) -> dict[str, Any]:
+        return self.options
+
+    def execute_command(self, *_: object) -> None:
+        raise redis.ConnectionError("away")
+
+
+class Refusing(Nameless):
+    """A client of a Redis that says which command of the script it refuses."""
+
+    def execute_command(self, *_: object) -> Any:
+        return [b"refused", *3 * [HOSTILE.encode() * 1000]]
 
 
 def check_what_is_stored(world: World) -> None:
@@ -256,7 +285,7 @@ def hostile_texts(evidence: Evidence) -> list[str]:
     """Return where a server's text came out raw, or at length."""
     found = []
     for where, text in evidence.texts:
-        if isinstance(text, str):
+        if isinstance(text, str) and not where.startswith("a log record of urllib3"):
             raw = re.search("[\x1b\x07\u202e\0]|^forged", text, re.MULTILINE)
             long = where.startswith(("a ", "the standard error")) and len(text) > 9000
             if raw or long:
