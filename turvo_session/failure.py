@@ -100,7 +100,8 @@ class Failure:
 
     ``why`` is text without a secret. ``retry_after`` is what the server asked for, in
     seconds. ``attempts`` is how many requests Turvo may have counted as wrong
-    passwords. ``took`` is the length of the login in seconds.
+    passwords. ``took`` is the length of the login in seconds. ``spare`` is the due
+    token that the login was to replace.
     """
 
     kind: str
@@ -108,6 +109,7 @@ class Failure:
     retry_after: float | None = None
     attempts: int = 0
     took: float = 0.0
+    spare: tokens.Token | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -397,6 +397,8 @@ def _written(seen: Snapshot, ask: Ask, outcome: Settling) -> Write[Outcome]:
     history = failures.load(seen.failure)
     if isinstance(outcome, Got | Adopt):
         return Write(_stored(seen, ask, outcome, history), outcome)
+    if isinstance(outcome, Failure):
+        return _failed(seen, ask, outcome, history)
     if isinstance(outcome, Fail) and isinstance(outcome.record, Record):
         record = copy = outcome.record
         if record.kind == failures.REJECTED:
@@ -406,19 +408,33 @@ def _written(seen: Snapshot, ask: Ask, outcome: Settling) -> Write[Outcome]:
         # A login that was asked for says nothing of what the store below holds.
         seconds = 0.0 if ask.forced else min(record.left, failures.BELIEVED_FOR)
         history = history.with_copy(copy, seconds)
-    elif not isinstance(outcome, Failure):
-        return Write(RELEASE, outcome)
-    else:
-        usable = spot(seen, ask)
-        history, record = history.with_failure(
-            outcome,
-            ask.client,
-            salt=ask.salt,
-            ahead=ask.spare is not None,
-            had_token=bool(ask.spare or ask.refused or usable),
-        )
-    change = Change(lease=None, failure=history.slot(), wake=True)
-    return Write(change, Fail(record))
+        return Write(Change(lease=None, failure=history.slot(), wake=True), outcome)
+    return Write(RELEASE, outcome)
+
+
+def _failed(
+    seen: Snapshot, ask: Ask, failure: Failure, history: History
+) -> Write[Outcome]:
+    """Return the write that adds a failed login to the history and ends the lease.
+
+    If the level below could not be written, it may hold a due token, which comes up
+    with the failure. That token serves, so this level stores it.
+    """
+    spare = failure.spare or ask.spare
+    history, record = history.with_failure(
+        failure,
+        ask.client,
+        salt=ask.salt,
+        ahead=spare is not None,
+        had_token=bool(spare or ask.refused or spot(seen, ask)),
+    )
+    noted = history.slot()
+    left = spare.seconds_left(seen.at) if spare else 0.0
+    if spare is None or same_secret(spare, ask.spare) or not left:
+        return Write(Change(lease=None, failure=noted, wake=True), Fail(record))
+    value = Slot(tokens.dump(spare, seen.at), left)
+    change = Change(token=value, lease=None, failure=noted, wake=True)
+    return Write(change, Adopt(spare, record.left))
 
 
 def _stored(seen: Snapshot, ask: Ask, outcome: Got | Adopt, history: History) -> Change:

@@ -25,7 +25,7 @@ from .errors import TurvoAuthError
 from .events import Adopted, EventQueue, Forgotten, LoggedIn, LoginFailed
 from .failure import Client, Failure, History, Record
 from .level import Level, OutOfPatience
-from .renewal import Adopt, Ask, Fail, Got, Lead, Settling, Stay, Write
+from .renewal import Adopt, Ask, Fail, Got, Lead, Outcome, Settling, Stay, Write
 from .store import Change, MemoryStore, Snapshot, StoreError, TokenStore
 from .tokens import Token, same_secret
 
@@ -332,7 +332,7 @@ class TokenSource:
         if isinstance(outcome, Failure):
             outcome = self._once_more(level, asked, outcome)
         elif isinstance(found, Failure):
-            self._tell_failure(found, outcome)
+            self._tell_failure(found, _pause(outcome))
         return self._or_spare(asked, outcome)
 
     def _without(
@@ -365,11 +365,13 @@ class TokenSource:
         if level is self._levels[0] or ask.forced:
             return failure
         found = level.look_again(ask)
-        # With the due token that was to be replaced, the failure has to be noted: or
-        # every call would log in while the store can be read but not written.
-        if not isinstance(found, Adopt) or same_secret(found.token, ask.spare):
+        if not isinstance(found, Adopt):
             return failure
-        self._tell_failure(failure, found)
+        if found.token.state(self._clock()) == "due":
+            # The level above has to note the failure, or every call would log in while
+            # the store can be read but not written.
+            return replace(failure, spare=found.token)
+        self._tell_failure(failure, 0.0)
         return found
 
     def _or_spare(self, ask: Ask, outcome: Settling) -> Settling:
@@ -395,7 +397,7 @@ class TokenSource:
         )
         took = self._clock() - start
         if isinstance(result, Failure):
-            return replace(result, took=took)
+            return replace(result, took=took, spare=ask.spare)
         known = [token for token in (self.current, ask.spare, ask.refused) if token]
         got = Got(renewal.granted(result, known, self._expiry_buffer))
         left = got.token.seconds_left(self._clock())
@@ -407,21 +409,22 @@ class TokenSource:
         self._keep(got)
         return got
 
-    def _unnoted(self, ask: Ask, failure: Failure) -> Fail:
-        """Return a failure that no level could note, with its pause."""
+    def _unnoted(self, ask: Ask, failure: Failure) -> Fail | Adopt:
+        """Return what comes of a failure that no level could note."""
+        spare = failure.spare
         _, record = History().with_failure(
             failure,
             ask.client,
             salt=ask.salt,
-            ahead=ask.spare is not None,
+            ahead=spare is not None,
             had_token=ask.refused is not None,
         )
-        outcome = Fail(record)
-        self._tell_failure(failure, outcome)
-        return outcome
+        self._tell_failure(failure, record.left)
+        if spare and self._clock() < spare.end:
+            return Adopt(spare, record.left)
+        return Fail(record)
 
-    def _tell_failure(self, failure: Failure, outcome: Settling) -> None:
-        pause = outcome.record.left if isinstance(outcome, Fail) else 0.0
+    def _tell_failure(self, failure: Failure, pause: float) -> None:
         event = LoginFailed(failure.why, failure.took, failure.kind, pause)
         self._events.tell(event)
 
@@ -492,6 +495,13 @@ def _statuses(history: History, client: Client) -> tuple[FailureStatus, ...]:
 
 def _is_mine(history: History, record: Record, client: Client) -> bool:
     return not record.soft and history.concerns(record, client)
+
+
+def _pause(outcome: Outcome) -> float:
+    """Return the seconds until the next login, after one that failed."""
+    if isinstance(outcome, Fail):
+        return outcome.record.left
+    return outcome.hold if isinstance(outcome, Adopt) else 0.0
 
 
 def _reason_for_login(ask: Ask) -> str:

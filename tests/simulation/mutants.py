@@ -268,6 +268,18 @@ MUTANTS = (
         "    if False and",
     ),
     Mutant(
+        "a due token comes up with a failure that its store does not take",
+        "source",
+        "            return replace(result, took=took, spare=ask.spare)\n",
+        "            return replace(result, took=took)\n",
+    ),
+    Mutant(
+        "a due token that is found after a failed login does not hide the failure",
+        "source",
+        '        if found.token.state(self._clock()) == "due":\n',
+        "        if False:\n",
+    ),
+    Mutant(
         "a caller that is out of patience counts its try first",
         "source",
         "(level, renewal.reserve)",

@@ -308,6 +308,39 @@ def existing_script(seed: int) -> World:
     return world
 
 
+def unwritten_record(seed: int) -> World:
+    """A process without a token renews a due one, fails, and cannot write that down.
+
+    The store cannot be written at all. The due token serves, and only the failures that
+    the process remembers by itself keep it from a login for each call.
+    """
+    return _fail_to_renew(seed, read_only_until=math.inf)
+
+
+def lost_record(seed: int) -> World:
+    """The same, and the store is away for two commands at the end of each login."""
+    return _fail_to_renew(seed, read_only_until=-math.inf)
+
+
+def _fail_to_renew(seed: int, *, read_only_until: float) -> World:
+    world = World(Setting(login_seconds=0.0))
+    world.turvo.is_moody = True
+    hold_token(200.0)(world)
+    caller = world.add_process()
+    world.store.read_only_until = read_only_until
+
+    def refuse() -> str:
+        if read_only_until < world.now:
+            world.store.away_commands = 2
+        return FOREIGN
+
+    world.turvo.mood = refuse
+    caller.start_thread(_calls(30, 5.0))
+    _tell(world, seed)
+    _expect_only_answers(caller)
+    return world
+
+
 STORIES: dict[str, Callable[[int], World]] = {
     story.__name__.replace("_", "-"): story
     for story in (
@@ -327,6 +360,8 @@ STORIES: dict[str, Callable[[int], World]] = {
         existing_script,
         missing_store,
         read_only_store,
+        unwritten_record,
+        lost_record,
     )
 }
 

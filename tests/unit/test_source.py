@@ -542,16 +542,30 @@ def test_a_store_that_breaks_during_a_login_takes_nothing_away(
 
 @pytest.mark.parametrize("kind", [UNANSWERED, REJECTED])
 @pytest.mark.parametrize("when", ["before", "during"])
+@pytest.mark.parametrize("known", [True, False], ids=["known", "found"])
 def test_a_due_token_in_a_store_that_cannot_be_written_is_no_reason_to_try_on(
-    world: World, kind: str, when: str
+    world: World, kind: str, when: str, known: bool
 ) -> None:
     """Each call would make an attempt, and ten wrong passwords lock the account."""
-    process = world.fleet(age=DUE_AT)[0]
+    [process, *_] = world.fleet(age=DUE_AT)
+    if not known:
+        process = world.process()
     world.endpoint.down = failed(kind)
     world.shared.broken = {"swap"} if when == "before" else set()
     world.endpoint.answers = [lambda _: world.shared.broken.add("swap")]
     assert set(world.poll([process], 299.0)) == {"token-1"}
     assert world.logins - 1 <= 5
+
+
+def test_a_due_token_serves_where_neither_level_takes_a_failure(world: World) -> None:
+    """A thread has led for too long, and the shared store cannot be written."""
+    memory = Shared(world.clock)
+    memory.put(lease=Slot(OTHER, 120.0))
+    world.fleet(age=DUE_AT)
+    process = world.process(local=memory)
+    world.endpoint.down = failed(REJECTED)
+    world.shared.broken = {"swap"}
+    assert process.ask() == "token-1"
 
 
 def test_a_rejection_is_remembered_while_the_store_is_away(world: World) -> None:
