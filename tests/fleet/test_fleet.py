@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import pytest
-import requests
 
 from tests.support.fleet import (
     DUE_AT,
     FOREVER,
     HANDSHAKE,
     INVALID_GRANT,
-    KEY,
     LEASE,
     LEASE_SECONDS,
     LIFE,
@@ -86,26 +82,6 @@ def test_100_processes_that_start_at_once_log_in_once_with_few_redis_commands() 
     del sent["lua"]
     assert sent.keys() == set(names)
     assert max(sent.values()) <= 6
-
-
-def test_a_wake_up_between_looking_and_waiting_is_not_lost() -> None:
-    """The wait reaches Redis only after the token, and ends at once."""
-    with separate_site() as site, Proxy(site.server.port or 0) as proxy:
-        hold = site.turvo.hold()
-        proxy.hold(b"XREAD")
-        with site.workers(1, {"REDIS_URL": proxy.url}) as (leader, waiter):
-            start([leader], calls=1)
-            hold.wait_for_request()
-            start([waiter], calls=1)
-            assert proxy.held.wait(LEASE_SECONDS)
-            hold.released.set()
-            finish([leader], stop=False)
-            assert not site.redis.exists(LEASE)
-            proxy.released.set()
-            (call,) = finish([waiter], stop=False)
-            assert call.answer == 200
-            assert call.seconds < LEASE_SECONDS
-            assert site.turvo.token_requests == 1
 
 
 # Leaders that die
@@ -274,28 +250,6 @@ def test_a_forbidden_path_costs_three_logins_at_once_and_one_more_a_minute(
         assert turvo.token_requests == before + 1
 
 
-@pytest.mark.parametrize("revocations", [1, 2])
-def test_a_leader_that_dies_before_its_replay_is_answered_leaves_no_401(
-    site: Site, revocations: int
-) -> None:
-    """Nobody knows whether its token is good; the others find out, whatever it is."""
-    turvo = site.turvo
-    with site.workers(4) as (leader, *others):
-        site.call([leader, *others])
-        turvo.revoke()
-        refused, replay = turvo.hold("api"), turvo.hold("api")
-        refused.released.set()
-        start([leader], calls=1)
-        replay.wait_for_request()
-        leader.kill()
-        for _ in range(revocations - 1):
-            turvo.revoke()
-        for _ in range(4):
-            assert answers(go(others, threads=4)) == {200: 12}
-            site.pass_time(1)
-        assert turvo.token_requests == 1 + revocations
-
-
 # Clocks
 
 
@@ -312,28 +266,3 @@ def test_a_wall_clock_that_jumps_changes_nothing(site: Site) -> None:
             assert site.turvo.token_requests == before + 1
             site.pass_time(LIFE % 1800 + 301)
         assert site.turvo.refused == 0
-
-
-# What is in Redis
-
-
-def test_existing_scripts_and_the_fleet_read_each_others_token(site: Site) -> None:
-    """JSON with ``access_token`` and ``expires_at``, in a key that ends with it."""
-    turvo = site.turvo
-    turvo.token_life = 5000.5
-    with site.workers(1) as fleet:
-        go(fleet)
-    value = json.loads(site.stored() or "")
-    left = datetime.fromisoformat(value["expires_at"]) - datetime.now(UTC)
-    assert 4600 < left.total_seconds() <= 4700
-    assert 4_900_000 < site.redis.pttl(KEY) <= 5_000_000
-    token = value["access_token"]
-    headers = {"Authorization": f"Bearer {token}", "x-api-key": turvo.api_key}
-    url = f"{turvo.base_url}/shipments/list"
-    assert requests.get(url, headers=headers, timeout=10).status_code == 200
-
-    written = {"access_token": token, "expires_at": datetime.now(UTC).isoformat()}
-    site.redis.set(KEY, json.dumps(written), ex=3600)
-    with site.workers(2) as fleet:
-        assert answers(go(fleet, threads=2)) == {200: 4}
-    assert turvo.token_requests == 1

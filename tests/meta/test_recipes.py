@@ -6,7 +6,6 @@ Paths and addresses are those of this machine; all else is the README's.
 from __future__ import annotations
 
 import configparser
-import os
 import re
 import shlex
 import signal
@@ -217,26 +216,6 @@ def test_a_systemd_unit_starts_the_program_and_stops_it(
     assert turvo.logins == 1
 
 
-def test_secrets_come_from_files(
-    turvo: FakeTurvo, redis_url: str, tmp_path: Path
-) -> None:
-    """A password that is changed at Turvo and in its file needs no restart."""
-    environ = {**turvo.environ, "REDIS_URL": redis_url}
-    for name in re.findall(r"`((?:TURVO|REDIS)_\w+)_FILE`", README):
-        if name in environ:
-            (tmp_path / name).write_text(environ.pop(name) + "\n")
-            environ[f"{name}_FILE"] = str(tmp_path / name)
-    assert {"TURVO_API_KEY_FILE", "TURVO_PASSWORD_FILE", "REDIS_URL_FILE"} <= set(
-        environ
-    )
-    auth = TurvoAuth.from_env(environ)
-    auth.token()
-    turvo.password = "rotated"
-    (tmp_path / "TURVO_PASSWORD").write_text("rotated\n")
-    auth.login()
-    assert turvo.logins == 2
-
-
 def test_several_tenants_have_a_token_each(
     turvo: FakeTurvo, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -252,19 +231,6 @@ def test_several_tenants_have_a_token_each(
         turvo.username = f"{tenant}@broker.example"
         tokens.add(names[tenant].token().access_token)
     assert (len(tokens), turvo.logins) == (2, 2)
-
-
-def test_status_is_a_health_check(redis_server: RedisServer, turvo: FakeTurvo) -> None:
-    """It is 0 while the token can be shared, and 1 as soon as Redis is gone."""
-    command = find(r"`(turvo-session status)` as the health check")
-    environ = {**turvo.environ, "REDIS_URL": redis_server.url}
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-
-    environ["PATH"] = path
-    TurvoAuth.from_env(environ).token()
-    assert subprocess.call(command.split(), env=environ, timeout=60) == 0
-    redis_server.kill()
-    assert subprocess.call(command.split(), env=environ, timeout=60) == 1
 
 
 @pytest.mark.parametrize(
