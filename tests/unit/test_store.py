@@ -8,9 +8,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import cast
 
 import pytest
 import redis
+from cryptography.fernet import Fernet
 
 from tests.support.clock import Clock
 from tests.support.forks import SlowLook, is_true_in_child
@@ -133,7 +135,7 @@ def test_a_swap_after_any_change_writes_nothing(
     assert store.swap(store.read(), Change(**{which: new}))
     before = values(store.read())
     mine = Change(*[Slot(b"mine", LONG)] * 3, wake=True)
-    assert not store.swap(seen, mine)
+    assert store.swap(seen, mine) is False
     assert values(store.read()) == before
     assert store.swap(store.read(), mine)
 
