@@ -156,8 +156,8 @@ called.wait()
     assert site.turvo.token_requests == 2
 
 
-def test_an_openssl_without_scrypt_keeps_to_the_budget_of_attempts(site: Site) -> None:
-    """As with FIPS: no process can tell whose password was wrong."""
+def test_an_openssl_without_slow_hashes_keeps_to_the_budget(site: Site) -> None:
+    """No process can tell whose password was wrong."""
     script = """
 import _hashlib, ctypes
 auth = TurvoAuth.from_env()

@@ -62,8 +62,8 @@ MUTANTS = (
     Mutant(
         "a failure ends the lease",
         "renewal",
-        "    change = Change(lease=None, failure",
-        "    change = Change(failure",
+        "        return Write(Change(lease=None, failure=noted, wake=True), Fail",
+        "        return Write(Change(failure=noted, wake=True), Fail",
     ),
     Mutant(
         "a lease ends soon after its leader died",
