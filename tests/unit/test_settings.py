@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +43,11 @@ def complaint(settings: Settings) -> str:
 @pytest.mark.parametrize(
     ("given", "normal"),
     [
-        (DEFAULT, DEFAULT),
         (f"{DEFAULT}/", DEFAULT),
         ("HTTPS://PublicAPI.Turvo.com:443", DEFAULT),
         ("https://publicapi.turvo.com:8443/v2", "https://publicapi.turvo.com:8443/v2"),
         ("https://publicapi.turvo.com/V1/", "https://publicapi.turvo.com/V1"),
         ("https://gateway.example/turvo/", "https://gateway.example/turvo/v1"),
-        ("https://gateway.example/v2/turvo/v1", "https://gateway.example/v2/turvo/v1"),
         ("https://b\xfccher.example", "https://xn--bcher-kva.example/v1"),
         ("https://[2001:db8::1]/v1", "https://[2001:db8::1]/v1"),
         ("http://127.0.0.1:80/v1", "http://127.0.0.1/v1"),
@@ -64,23 +60,20 @@ def test_the_spelling_of_the_base_url_makes_no_difference(
 ) -> None:
     settings = Settings(**{**GOOD, "base_url": given})
     settings.check()
-
     assert settings.normal_base_url == normal
     assert settings.token_key == Settings(**{**GOOD, "base_url": normal}).token_key
 
 
 NO_URLS = [
-    *("publicapi.turvo.com", "//publicapi.turvo.com", "https://", "https:///v1"),
-    *("nonsense", "ftp://x/v1", "https://user:pass-word@publicapi.turvo.com/v1"),
-    *("https://x/v1?key=pass-word", "https://x/v1#pass-word", "https://x\\y"),
-    *("https://x@", "https://x y/v1", "https://*.x/v1", "https://x:99999"),
-    *("https://x:port", "https://[::1"),
+    *("publicapi.turvo.com", "//publicapi.turvo.com", "https:///v1", "ftp://x/v1"),
+    *("https://user:pass-word@publicapi.turvo.com/v1", "https://x/v1?key=pass-word"),
+    *("https://x/v1#pass-word", "https://x\\y", "https://x@", "https://x y/v1"),
+    *("https://*.x/v1", "https://x:99999", "https://x:port", "https://[::1"),
 ]
 PLAIN_HTTP = ["publicapi.turvo.com", "10.0.0.1", "[::]", "localhost.evil.test", "127.1"]
 ENDPOINTS = [
     *(f"{DEFAULT}/oauth/token", "https://publicapi.turvo.com/OAuth/token/"),
-    *(f"{DEFAULT}/shipments/9", "https://publicapi.turvo.com/shipments"),
-    *("http://127.0.0.1:8080/v1/shipments", "https://gateway.example/orders/list"),
+    *("http://127.0.0.1:8080/v1/shipments/9", "https://gateway.example/orders/list"),
 ]
 TEXTS = ["base_url", "api_key", "username", "password", "client_id", "client_secret"]
 PAIR = "must be a pair of seconds, to connect and to read"
@@ -117,50 +110,36 @@ def test_a_wrong_argument_is_named_and_not_repeated(
 
 def test_settings_give_what_was_set_and_the_defaults_of_the_rest() -> None:
     tls = {"verify": __file__, "cert": (__file__, __file__), "proxies": {"https": "x"}}
-    store = MemoryStore()
-    given = {"token_timeout": (1, 2), "expiry_buffer": 60, "store": store, **tls}
-    given |= {"on_event": print, "password": lambda: "correct horse", **GOOD, **given}
+    given = {"token_timeout": (1, 2), "expiry_buffer": 60, "store": MemoryStore()}
+    given |= {"on_event": print, "password": lambda: "correct horse", **tls}
     rest: dict[str, Any] = {"verify": True, "cert": None, "proxies": {}}
     for settings, expected in (
-        (Settings(**given), ((1.0, 2.0), 60.0, store, print, tls)),
+        (Settings(**GOOD | given), ((1.0, 2.0), 60.0, given["store"], print, tls)),
         (Settings(**GOOD), ((3.05, 10.0), 300.0, None, None, rest)),
     ):
         settings.check()
         options = (settings.timeouts, settings.expiry_buffer, settings.store)
-        found = (*options, settings.on_event, settings.tls.for_request())
-        assert found == expected
+        assert (*options, settings.on_event, settings.tls.for_request()) == expected
         credentials = settings.credentials
         names = ("api_key", "username", "client_id", "client_secret")
         values = [getattr(credentials, name).reveal() for name in names]
         assert values == [GOOD["api_key"], GOOD["username"], "publicapi", "secret"]
         assert credentials.current_password().reveal() == "correct horse"
-    assert Settings(**given).arguments() == given
+    assert Settings(**GOOD | given).arguments() == GOOD | given
 
 
 def test_each_tenant_user_and_base_url_has_a_key_of_its_own() -> None:
     """One user can have two tenants, told apart by the API key alone."""
     others = [
-        {},
-        {"username": "another"},
-        {"base_url": "https://my-sandbox-publicapi.turvo.com/v1"},
-        {"client_id": "another"},
-        {"api_key": "key-0002"},
+        *({}, {"username": "another"}, {"client_id": "another"}),
+        *({"api_key": "key-0002"}, {"base_url": "https://gateway.example/v1"}),
         {"client_id": f"publicapi\n{GOOD['username']}", "username": ""},
+        {"username": "j\udcf6rg"},  # as the environment holds bytes that are not UTF-8
     ]
     keys = {Settings(**{**GOOD, **other}).token_key for other in others}
-
-    assert len(keys) == 6
+    assert len(keys) == 7
     assert all(key.startswith("turvo:auth_token:{") and len(key) == 31 for key in keys)
     assert Settings(**{**GOOD, "password": "new"}).token_key in keys
-    # The environment holds bytes that are not UTF-8 as surrogates.
-    assert Settings(**{**GOOD, "username": "j\udcf6rg"}).token_key
-
-
-@pytest.mark.parametrize("settings", [Settings(**GOOD), read(ENVIRON, {})], ids="ab")
-def test_settings_show_nothing_and_cannot_be_pickled(settings: Settings) -> None:
-    assert "key-0001" not in f"{settings!r}{settings}{vars(settings)}"
-    with pytest.raises(TypeError):
-        pickle.dumps(settings)
 
 
 # The environment
@@ -171,7 +150,6 @@ def test_three_variables_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = read(ENVIRON, {})
     settings.check()
     assert (settings.normal_base_url, settings.store) == (DEFAULT, None)
-
     for name, value in ENVIRON.items():
         monkeypatch.setenv(name, value)
     read(None, {}).check()
@@ -191,11 +169,9 @@ def test_every_mistake_is_reported_at_once_by_name_and_never_with_a_value() -> N
         "TURVO_TOKEN_ENCRYPTION_KEYS": "secret-4",
     }
     text = complaint(read(mistakes, {"expiry_buffer": -1, "usrname": "secret-6"}))
-
     named = {*mistakes, "TURVO_PASSWORD", "expiry_buffer", "usrname"}
     assert {name for name in named if name not in text} == {"TURVO_CLIENT_ID"}
-    assert "secret-" not in text
-    assert "elsewhere" not in text
+    assert "secret-" not in text and "elsewhere" not in text
 
 
 @pytest.mark.parametrize("variable", ALL_VARIABLES)
@@ -237,7 +213,6 @@ def test_an_environ_that_is_not_a_mapping_is_explained(environ: Any) -> None:
     text = complaint(read(environ, {}))
     assert text.startswith("environ must be a mapping such as os.environ, not a ")
     assert text.endswith("dotenv_values() of the package python-dotenv")
-    assert "pass-word" not in text
 
 
 # Files
@@ -261,55 +236,43 @@ def test_an_environ_that_is_not_a_mapping_is_explained(environ: Any) -> None:
 def test_a_file_without_a_setting_in_it_is_named(
     tmp_path: Path, variable: str, content: bytes | str, said: str
 ) -> None:
-    path = tmp_path / "pass-word"
+    path = tmp_path / (content if isinstance(content, str) else "pass-word")
     if isinstance(content, bytes):
         path.write_bytes(content)
-    else:
-        path = tmp_path / content
     environ = {name: value for name, value in ENVIRON.items() if name != variable}
-
     text = complaint(read({**environ, f"{variable}_FILE": str(path)}, {}))
-
     assert f"{variable}_FILE {said}" in text
     assert f"{variable} is not set" not in text
     assert "pass-word" not in text
-
-
-def in_file(path: Path, content: str) -> str:
-    path.write_text(content)
-    return str(path)
+    both = {**environ, variable: "x", f"{variable}_FILE": str(path)}
+    assert f"{variable} and {variable}_FILE are both set" in complaint(read(both, {}))
 
 
 def test_secrets_can_be_in_files_without_their_last_line_end(tmp_path: Path) -> None:
     """The file of the password is read at every login."""
-    password = tmp_path / "password"
-    files = {
-        "TURVO_API_KEY_FILE": in_file(tmp_path / "key", "key-0001\n"),
-        "TURVO_PASSWORD_FILE": in_file(password, "correct horse\r\n"),
-        "TURVO_CLIENT_SECRET_FILE": in_file(tmp_path / "secret", "\ufeffshh"),
-        "REDIS_URL_FILE": in_file(tmp_path / "url", "redis://127.0.0.1:1/0\n"),
-        "TURVO_TOKEN_ENCRYPTION_KEYS_FILE": in_file(tmp_path / "keys", FERNET_KEY),
-    }
-    settings = read({"TURVO_USERNAME": "u", **files}, {})
+    environ = {"TURVO_USERNAME": "u"}
+    for variable, content in (
+        ("TURVO_API_KEY", "key-0001\n"),
+        ("TURVO_PASSWORD", "correct horse\r\n"),
+        ("TURVO_CLIENT_SECRET", "\ufeffshh"),
+        ("REDIS_URL", "redis://127.0.0.1:1/0\n"),
+        ("TURVO_TOKEN_ENCRYPTION_KEYS", FERNET_KEY),
+    ):
+        (tmp_path / variable).write_text(content)
+        environ[f"{variable}_FILE"] = str(tmp_path / variable)
+    settings = read(environ, {})
     settings.check()
-
     credentials = settings.credentials
     assert credentials.api_key.reveal() == "key-0001"
     assert credentials.client_secret.reveal() == "shh"
     assert isinstance(settings.store, RedisStore)
+    password = tmp_path / "TURVO_PASSWORD"
     assert credentials.current_password().reveal() == "correct horse"
     password.write_text("another\n")
     assert credentials.current_password().reveal() == "another"
-    os.remove(password)
+    password.unlink()
     with pytest.raises(SettingsError, match="TURVO_PASSWORD_FILE cannot be read: No"):
         credentials.current_password()
-
-
-@pytest.mark.parametrize("variable", FILE_VARIABLES)
-def test_a_variable_and_its_file_cannot_both_be_set(variable: str) -> None:
-    environ = {**ENVIRON, **REDIS, variable: "x", f"{variable}_FILE": __file__}
-    text = f"{variable} and {variable}_FILE are both set"
-    assert complaint(read(environ, {})) == text
 
 
 # The store
@@ -321,10 +284,10 @@ def test_a_variable_and_its_file_cannot_both_be_set(variable: str) -> None:
 )
 def test_a_redis_url_makes_a_store_without_a_word_to_redis(url: str) -> None:
     environ = {**ENVIRON, "REDIS_URL": url}
-    store = read(environ, {}).store
-    assert repr(store) == f"<RedisStore {Settings(**GOOD).token_key}>"
-    store = read({**environ, "TURVO_TOKEN_KEY": "mine"}, {}).store
-    assert repr(store) == "<RedisStore mine>"
+    own = f"<RedisStore {Settings(**GOOD).token_key}>"
+    assert repr(read(environ, {}).store) == own
+    named = read({**environ, "TURVO_TOKEN_KEY": "mine"}, {})
+    assert repr(named.store) == "<RedisStore mine>"
 
 
 def test_encryption_keys_are_separated_by_commas_and_checked_in_any_case() -> None:
