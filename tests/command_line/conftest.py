@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from turvo_session import login
 from turvo_session.__main__ import main
 from turvo_session.testing import FakeTurvo
 
 
 class Result(NamedTuple):
-    """What a command did."""
+    """The exit code of a command, and what it wrote."""
 
     code: int
     out: str
@@ -52,6 +53,7 @@ def run(
             assert str(secret) not in shown
         return result
 
+    monkeypatch.setitem(dict(login.SLOW_HASHES)["scrypt"], "n", 2)
     before = signal.signal(signal.SIGALRM, signal.default_int_handler)
     yield run
     signal.alarm(0)

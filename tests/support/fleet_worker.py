@@ -339,7 +339,7 @@ def main(address: str) -> None:
         importlib.import_module(name)
     from turvo_session import login
 
-    login.SCRYPT["n"] = 2
+    dict(login.SLOW_HASHES)["scrypt"]["n"] = 2
     gc.freeze()  # a collection in a fork would copy every page
     template: Connection = Client(address, "AF_UNIX")
     while True:
