@@ -9,7 +9,8 @@ import sys
 import threading
 import time
 from contextvars import ContextVar
-from typing import Any, NoReturn
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -18,8 +19,9 @@ from turvo_session import deadline
 from turvo_session.deadline import BoundedCall
 
 
-def raise_it(error: BaseException) -> NoReturn:
-    raise error
+def raising(error: BaseException) -> Any:
+    """Return a call that raises ``error``."""
+    return Mock(side_effect=error)
 
 
 def bounded(call: Any, *, may_raise: bool = True) -> BoundedCall[Any]:
@@ -37,7 +39,6 @@ def test_the_call_runs_in_a_daemon_thread_in_the_context_of_the_caller() -> None
         return thread.name, thread.daemon, seen
 
     running = bounded(call)
-
     assert running.finish_within(LONG) and running.error is None
     assert running.value == ("turvo_session", True, "of the caller")
     assert variable.get() == "of the caller"
@@ -45,25 +46,21 @@ def test_the_call_runs_in_a_daemon_thread_in_the_context_of_the_caller() -> None
 
 def test_what_the_call_raises_is_its_error() -> None:
     error = ValueError("no")
-    running = bounded(lambda: raise_it(error))
-
+    running = bounded(raising(error))
     assert running.finish_within(LONG) and running.error is error
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3)], ids=repr)
 def test_what_ends_its_thread_is_raised_in_the_caller(error: BaseException) -> None:
     with pytest.raises(type(error)) as caught:
-        bounded(lambda: raise_it(error)).finish_within(LONG)
-
+        bounded(raising(error)).finish_within(LONG)
     assert caught.value is error
 
 
 def test_a_call_that_takes_too_long_is_left_behind() -> None:
     release = threading.Event()
     start = time.monotonic()
-
     assert not bounded(lambda: release.wait(LONG)).finish_within(0.05)
-
     assert 0.04 < time.monotonic() - start < LONG / 2
     release.set()
 
@@ -97,7 +94,6 @@ def test_an_interrupt_comes_out_once_the_call_ends_or_a_moment_later(
             running.finish_within(LONG)
     finally:
         signal.signal(signal.SIGUSR1, before)
-
     assert ended.is_set() is ends and running.error is None
     assert time.monotonic() - start < LONG / 2
     released.set()
@@ -108,15 +104,13 @@ def test_without_threads_the_call_runs_unbounded_and_only_its_own_errors_are_kep
 ) -> None:
     """As in an isolated sub-interpreter, or when the system has no more threads."""
     refusal = RuntimeError("daemon threads are disabled in this interpreter")
-    monkeypatch.setattr(threading, "Thread", lambda **_: raise_it(refusal))
-    running, failing = bounded(threading.current_thread), bounded(lambda: {}["key"])
-
+    monkeypatch.setattr(threading, "Thread", raising(refusal))
+    running, failing = bounded(threading.current_thread), bounded(raising(KeyError()))
     assert running.finish_within(0.0) and failing.finish_within(0.0)
     assert running.value is threading.current_thread()
     assert isinstance(failing.error, KeyError)
     with pytest.raises(TimeoutError):
-        interrupted = bounded(lambda: raise_it(TimeoutError()), may_raise=False)
-        interrupted.finish_within(0.0)
+        bounded(raising(TimeoutError()), may_raise=False).finish_within(0.0)
 
 
 def test_a_runtime_error_of_an_interrupt_does_not_make_the_call_twice(
@@ -131,7 +125,6 @@ def test_a_runtime_error_of_an_interrupt_does_not_make_the_call_twice(
         raise RuntimeError("of a signal handler")
 
     monkeypatch.setattr(threading.Thread, "start", start_and_raise)
-
     with pytest.raises(RuntimeError, match="of a signal handler"):
         bounded(lambda: calls.append(1)).finish_within(LONG)
     assert calls == [1]
@@ -154,5 +147,4 @@ def test_time_for_which_the_process_is_suspended_hardly_counts() -> None:
         os.kill(process.pid, signal.SIGSTOP)
         time.sleep(1.5)  # the passing of time is what is tested
         os.kill(process.pid, signal.SIGCONT)
-
         assert process.stdout.read() == "True\n"
