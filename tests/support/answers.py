@@ -82,12 +82,11 @@ NO_WHOLE_ANSWERS = [
 ]
 """What goes over the wire of an answer that does not end well."""
 
-BEGINNINGS = {
-    "proxy": b"HTTP/1.1 200 OK\r\nX: ",
-    "headers": b"HTTP/1.1 200 OK\r\nX: ",
-    "body": head(),
-    "chunk": head(200, "Transfer-Encoding: chunked") + b"ffff\r\n",
-}
+BEGINNINGS = [
+    b"HTTP/1.1 200 OK\r\nX: ",
+    head(),
+    head(200, "Transfer-Encoding: chunked") + b"ffff\r\n",
+]
 """Beginnings of answers that go on slowly forever."""
 
 _anything = st.recursive(

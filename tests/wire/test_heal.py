@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import pickle
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,7 +18,7 @@ from tests.support.requests_sent import (
     World,
     statuses,
 )
-from tests.support.wire import Reply, Site, at_once
+from tests.support.wire import Reply, Site
 from turvo_session import (
     CredentialsRejected,
     InvalidTokenResponse,
@@ -31,13 +30,6 @@ from turvo_session import failure as failures
 from turvo_session.events import LoggedIn, Refused, Replayed
 
 REJECTED = json.dumps({"error": "invalid_grant"})
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    """Run a local Turvo with a session."""
-    with World() as world:
-        yield world
 
 
 def test_a_revoked_token_costs_one_login_and_one_replay(world: World) -> None:
@@ -312,11 +304,3 @@ def test_an_error_closes_the_answer_and_no_frame_of_it_shows_a_secret(
     secrets = (token.access_token, world.turvo.api_key)
     assert secrets_in_frames(caught.value, secrets) == []
     assert [answer.raw.closed for answer in adapter.answers] == [True]
-
-
-def test_a_session_may_be_shared_by_32_threads(world: World) -> None:
-    """A cold start and two revocations: three logins, and no 401 reaches a caller."""
-    for logins in (1, 2, 3):
-        assert set(statuses(at_once([world.get] * 32))) == {200}
-        assert world.turvo.logins == logins
-        world.turvo.revoke()

@@ -10,8 +10,8 @@ import socket
 import ssl
 import threading
 import zlib
-from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -37,13 +37,6 @@ from turvo_session.login import Credentials, Grant
 ELSEWHERE = "https://turvo.example/v1/oauth/token"
 BRIEF = (0.3, 0.4)
 BLANKS = b" " * (1 << 20)
-
-
-@pytest.fixture
-def site() -> Iterator[Site]:
-    """Run a token endpoint that answers what a test wants, at first a token."""
-    with Site(lambda _: wire.TOKEN, host="127.0.0.1") as server:
-        yield server
 
 
 @pytest.fixture(autouse=True)
@@ -258,20 +251,24 @@ def test_a_request_without_a_whole_answer_is_unanswered(site: Site, raw: bytes) 
     assert failure.attempts == 1
 
 
-@pytest.mark.parametrize("part", answers.BEGINNINGS)
-def test_an_answer_that_drips_forever_is_cut_off(site: Site, part: str) -> None:
+def test_an_answer_that_drips_forever_is_cut_off() -> None:
     """Each byte comes in time; the attempt ends after both timeouts together."""
-    site.answer = lambda _: site.drip(answers.BEGINNINGS[part])
-    options: dict[str, Any] = {"timeouts": BRIEF, "proxies": {"https": site.url}}
-    url = ELSEWHERE if part == "proxy" else site.token_url
+    with ExitStack() as stack:
+        sites = [stack.enter_context(Site()) for _ in range(4)]
+        firsts = [answers.BEGINNINGS[0], *answers.BEGINNINGS]
+        for site, first in zip(sites, firsts, strict=True):
+            site.answer = lambda _, site=site, first=first: site.drip(first)
+        logins = [partial(log_in, site.token_url, timeouts=BRIEF) for site in sites[1:]]
+        proxies = {"https": sites[0].url}
+        by_proxy = partial(log_in, ELSEWHERE, timeouts=BRIEF, proxies=proxies)
 
-    [result] = wire.at_once([lambda: log_in(url, **options)])
+        connecting, *answered = wire.at_once([by_proxy, *logins])
 
-    if part == "proxy":  # it answers CONNECT, before the request
-        assert_failed(result, failures.UNREACHABLE, "no connection", "in 0.7 s")
-    else:
-        assert_failed(result, failures.UNANSWERED, "did not finish within 0.7 s")
-    assert site.hung_up.wait(10)
+        # The answer to CONNECT comes before the request, which is never sent.
+        assert_failed(connecting, failures.UNREACHABLE, "no connection", "in 0.7 s")
+        for result in answered:
+            assert_failed(result, failures.UNANSWERED, "did not finish within 0.7 s")
+        assert all(site.hung_up.wait(10) for site in sites)
     gc.collect()  # warns of a socket that is left open
 
 

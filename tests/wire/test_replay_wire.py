@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,12 +19,11 @@ from turvo_session.replay import MOST_KEPT
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
-    """Run a local Turvo with a session whose token is revoked."""
-    with World() as world:
-        world.auth.token()
-        world.turvo.revoke()
-        yield world
+def world(world: World) -> World:
+    """Return a local Turvo with a session whose token is revoked."""
+    world.auth.token()
+    world.turvo.revoke()
+    return world
 
 
 @pytest.mark.parametrize(("options", "sent"), SENT_AGAIN)
@@ -123,13 +121,6 @@ def test_a_recorder_may_have_read_the_answer(world: World, stand_ins: bool) -> N
 
 
 # The refused answer itself
-
-
-@pytest.fixture
-def site() -> Iterator[Site]:
-    """Run a server of the test's own."""
-    with Site(host="127.0.0.1") as site:
-        yield site
 
 
 def get(site: Site, *answers: Any, **options: Any) -> requests.Response:
