@@ -42,7 +42,6 @@ def test_probes_of_a_tenth_of_a_second_grow_rarer_up_to_a_minute(
     for _ in range(8):
         pauses.append(seconds_until_a_probe(breaker, clock))
         breaker.note_failure("it still hangs")
-
     assert pauses == [2, 2, 4, 8, 16, 32, 60, 60]
 
 
@@ -52,9 +51,7 @@ def test_a_quick_answer_ends_the_outage_and_a_slow_one_does_not(
     seconds_until_a_probe(breaker, clock)
     breaker.note_success(1.0)
     assert is_refused(breaker)
-
     breaker.note_success(0.9)
-
     assert breaker.admit_command(PATIENCE) == PATIENCE
     breaker.note_failure("it hangs again")
     assert seconds_until_a_probe(breaker, clock) == 2
@@ -64,6 +61,5 @@ def test_one_more_command_is_let_through_if_that_is_asked_for(
     breaker: CircuitBreaker,
 ) -> None:
     breaker.try_again()
-
     assert breaker.admit_command(PATIENCE) == 1.0
     assert is_refused(breaker)

@@ -96,7 +96,6 @@ def test_copies_continue_with_the_token_of_a_replay_unless_they_left(
     newer = auth_at(BASE, store=store_with("token-2"))
     newer.token()
     request.continue_with(newer._attachment.put_on)
-
     assert secrets_of(request) == ATTACHED
     copied = request.copy()
     assert secrets_of(copied) == ATTACHED | {"Authorization": "Bearer token-2"}
@@ -118,7 +117,6 @@ def test_headers_are_set_as_requests_sets_them(
     """Also if a ``requests`` to come keeps them otherwise."""
     monkeypatch.setattr(turvo_session.auth, "_KEEPS_PAIRS", keeps_pairs)
     request = Request("GET", BASE, {"authorization": "old", "X-Mine": "1"}).prepare()
-
     assert dict(auth(request).headers.items()) == ATTACHED | {"X-Mine": "1"}
 
 
@@ -136,7 +134,6 @@ def test_text_bytes_and_files_with_a_position_can_be_sent_again(
 ) -> None:
     request = PreparedRequest()
     request.body, request._body_position = body, position
-
     assert replayable(request) is can_be
     assert rewound(request) is can_be
 
@@ -154,12 +151,8 @@ def test_uncured_requests_are_remembered_for_a_minute_by_method_and_path(
     uncured = UncuredRequests()
     for number in range(MOST_UNCURED + 1):
         uncured.remember(to(f"/{number}?page=1"))
-
-    assert [to(f"/{number}?page=2") in uncured for number in (0, 1, 2)] == [
-        False,
-        True,
-        True,
-    ]
+    known = [to(f"/{number}?page=2") in uncured for number in (0, 1, 2)]
+    assert known == [False, True, True]
     assert to("/1", "POST") not in uncured
     uncured.forget(to("/1"))
     assert to("/1") not in uncured

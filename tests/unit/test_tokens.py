@@ -21,12 +21,8 @@ VISIBLE = st.characters(min_codepoint=0x21, max_codepoint=0x7E)
 @pytest.mark.parametrize(
     ("now", "state", "left"),
     [
-        (100.0, "fresh", 1000.0),
-        (1049.5, "fresh", 50.5),
-        (1050.0, "due", 50.0),
-        (1099.5, "due", 0.5),
-        (1100.0, "expired", 0.0),
-        (9999.0, "expired", 0.0),
+        *((100.0, "fresh", 1000.0), (1049.5, "fresh", 50.5), (1050.0, "due", 50.0)),
+        *((1099.5, "due", 0.5), (1100.0, "expired", 0.0), (9999.0, "expired", 0.0)),
     ],
 )
 def test_a_token_is_fresh_then_due_then_expired(
@@ -37,22 +33,16 @@ def test_a_token_is_fresh_then_due_then_expired(
     assert (token.due, token.end) == (1050.0, 1100.0)
 
 
-def test_a_token_is_named_by_a_fingerprint() -> None:
-    token, name = Token(SECRET, 0, 1, 0), sha256(SECRET.encode()).hexdigest()[:8]
-    assert token.fingerprint == tokens.fingerprint(SECRET) == name
-    assert repr(token) == f"<Token {name}>"
-
-
 def test_tokens_are_equal_with_their_times_and_the_same_by_their_secret() -> None:
-    token, later, other = (
-        Token(SECRET, 0, 1, 0),
-        Token(SECRET, 5, 1, 0),
-        Token("x", 0, 1, 0),
-    )
-    assert token == Token(SECRET, 0, 1, 0) and (token == SECRET) is False
-    assert len({token, Token(SECRET, 0, 1, 0), later, other}) == 3
+    token, twin, later = (Token(SECRET, start, 1, 0) for start in (0, 0, 5))
+    other = Token("x", 0, 1, 0)
+    assert token == twin and (token == SECRET) is False
+    assert len({token, twin, later, other}) == 3
     assert tokens.same_secret(token, later)
     assert not tokens.same_secret(token, other) and not tokens.same_secret(token, None)
+    name = sha256(SECRET.encode()).hexdigest()[:8]
+    assert token.fingerprint == tokens.fingerprint(SECRET) == name
+    assert repr(token) == f"<Token {name}>"
 
 
 def test_only_visible_ascii_is_usable_as_a_token() -> None:
@@ -102,7 +92,7 @@ def test_a_token_survives_its_stored_form(
         ({"buffer": "a lot"}, 1000.0, 300.0),
         ({"buffer": 0}, 1000.0, 0.0),
         ({"buffer": "60"}, 1000.0, 60.0),
-        ({"buffer": 1e300}, 1000.0, LONGEST_LIFE),
+        ({"buffer": 1e300}, 1e12, LONGEST_LIFE),  # beyond the calendar
         ({"expires_at": "1999-01-01T00:00:00", "refresh_token": "x"}, 9.0, 300.0),
     ],
 )
@@ -111,29 +101,17 @@ def test_a_value_that_another_script_wrote_is_a_token(
 ) -> None:
     """Its life is the key's time to live, not ``expires_at``; its buffer is 300 s."""
     value = json.dumps({"access_token": SECRET, **more}).encode()
-    assert tokens.load(value, left, now=20.0) == Token(SECRET, 20.0, left, buffer)
-
-
-def test_a_life_without_an_end_is_cut() -> None:
-    """Or ``expires_at`` would be beyond the calendar."""
-    token = tokens.load(b'{"access_token": "x", "buffer": 1e9}', 1e12, now=20.0)
-    assert token == Token("x", 20.0, 30 * 86400.0, 30 * 86400.0)
+    token = tokens.load(value, left, now=20.0)
+    assert token == Token(SECRET, 20.0, min(left, 30 * 86400.0), buffer)
     assert tokens.load(tokens.dump(token, 25.0), 9.0, now=25.0)
 
 
 @pytest.mark.parametrize(
     "value",
     [
-        b"",
-        b"null",
-        b'["access_token"]',
-        b'{"access_token": ',
-        b'{"access_token": 7}',
-        b'{"access_token": "two words"}',
-        b'{"access_token": "\\ud800"}',
-        b'{"token": "abc"}',
-        b"\xff\xfe\x00",
-        b"[" * 100_000,
+        *(b"", b"null", b'["access_token"]', b'{"access_token": ', b"\xff\xfe\x00"),
+        *(b'{"access_token": 7}', b'{"access_token": "two words"}', b"[" * 100_000),
+        *(b'{"access_token": "\\ud800"}', b'{"token": "abc"}'),
         b'{"access_token": "abc", "buffer": ' + b"9" * 5000 + b"}",
     ],
     ids=lambda value: repr(value[:30]),
