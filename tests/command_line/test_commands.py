@@ -31,7 +31,6 @@ def table(text: str) -> dict[str, str]:
 def test_status_without_settings_names_what_is_missing(run: Run) -> None:
     nothing = dict.fromkeys(ALL_VARIABLES)
     words, data = run("status", **nothing), run("status", "--json", **nothing)
-
     assert (words.code, data.code) == (2, 2)
     names = [name for name in ALL_VARIABLES if not name.endswith("_FILE")]
     required = ("TURVO_API_KEY", "TURVO_USERNAME", "TURVO_PASSWORD")
@@ -46,7 +45,6 @@ def test_status_without_redis_is_healthy_and_says_that_nothing_is_shared(
 ) -> None:
     result = run("status", TURVO_PASSWORD_FILE=__file__, TURVO_PASSWORD=None)
     words = table(result.out)
-
     assert (result.code, result.err, turvo.token_requests) == (0, "", 0)
     assert "TURVO_PASSWORD_FILE" in words["set"]
     assert "PASSWORD" not in words["not set"]
@@ -62,7 +60,6 @@ def test_status_shows_the_shared_token_and_the_health_of_redis(
     turvo.token_life = 42870
     run("token", REDIS_URL=redis_url)
     result = run("status", REDIS_URL=redis_url)
-
     assert (result.code, result.err, turvo.logins) == (0, "", 1)
     words = table(result.out)
     assert re.fullmatch("[0-9a-f]{8}, fresh, 11 h 54 min left", words["token"])
@@ -143,7 +140,6 @@ def test_login_respects_the_account_s_budget_unless_it_is_forced(
     for _ in range(8):
         assert "TURVO_BASE_URL" in run("login", REDIS_URL=redis_url).err
     assert turvo.token_requests == 8
-
     refused = run("login", REDIS_URL=redis_url)
     assert (refused.code, refused.out) == (1, "")
     assert "--force" in refused.err
@@ -160,7 +156,6 @@ def test_token_prints_the_token_and_nothing_else(
     assert first == second
     assert re.fullmatch(r"3b_-[0-9a-f-]{36}\n", first.out)
     assert (first.code, first.err) == (0, "")
-
     master, terminal = pty.openpty()
     with open(terminal, "w") as stdout, monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", stdout)
@@ -178,7 +173,6 @@ def test_forget_deletes_the_shared_token_and_the_failures(
     name = table(run("status", **shared).out)["token"].partition(",")[0]
     assert run("forget", **shared).out.startswith(f"token {name} is forgotten; a ")
     assert run("forget", **shared).out == "there is no readable token\n"
-
     run("token", TURVO_PASSWORD="mistyped", **shared)
     assert run("forget", **shared).out.endswith("failed logins are forgotten as well\n")
     assert run("token", TURVO_PASSWORD="mistyped", **shared).code == 3
@@ -207,7 +201,6 @@ def test_get_prints_the_answer_as_json(run: Run, turvo: FakeTurvo) -> None:
     found = answer["details"]["shipments"]
     assert (result.code, result.err, answer["Status"]) == (0, "", "SUCCESS")
     assert [row["status"]["code"]["key"] for row in found] == ["2105"] * 3
-
     run("get", "/nowhere", "-p", "a=1", "-p", "b=x=y&z", "-p", "a=2")
     assert turvo.requests[-1].query == {"a": "2", "b": "x=y&z"}
     turvo.fail_next(200, body='{"no": "envelope"}')
@@ -240,7 +233,6 @@ def test_get_puts_the_error_of_an_answer_on_one_line_of_stderr(
 ) -> None:
     turvo.fail_next(status, times=9, body=body)
     result = run("get", "/shipments/list", *more)
-
     assert (result.code, result.out) == (1, "")
     assert said in result.err
     assert "secret" not in result.err

@@ -67,7 +67,6 @@ def test_both_names_of_the_program_are_the_same(
         runpy.run_module("turvo_session", run_name="__main__")
     script = os.path.join(os.path.dirname(sys.executable), "turvo-session")
     installed = subprocess.run([script, "--version"], capture_output=True, text=True)
-
     assert end.value.code == 0
     version = f"turvo-session {turvo_session.__version__}\n"
     assert capsys.readouterr().out == installed.stdout == version

@@ -61,7 +61,6 @@ def test_the_help_begins_with_what_a_script_needs() -> None:
     ]
     places = [text.index(words) for words in [*wanted, "PACKAGE CONTENTS"]]
     names = turvo_session.__all__
-
     assert places == sorted(places)
     assert names[:3] == ["TurvoAuth", "TurvoSession", "RedisStore"]
     assert names == list(dict.fromkeys(names))

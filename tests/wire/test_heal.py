@@ -36,7 +36,6 @@ def test_a_revoked_token_costs_one_login_and_one_replay(world: World) -> None:
     turvo, first = world.turvo, world.auth.token()
     turvo.revoke()
     answers = [world.get() for _ in range(3)]
-
     assert statuses(answers) == [200, 200, 200]
     assert [len(answer.history) for answer in answers] == [1, 0, 0]
     assert (turvo.logins, turvo.refused, turvo.api_requests) == (2, 1, 4)
@@ -52,7 +51,6 @@ def test_only_a_401_is_answered(world: World, status: int) -> None:
     challenge = [("WWW-Authenticate", 'Bearer error="invalid_token"')]
     world.turvo.fail_next(status, headers=challenge)
     answer = world.get()
-
     assert (answer.status_code, answer.history) == (status, [])
     assert (world.turvo.logins, world.turvo.api_requests) == (1, 1)
 
@@ -66,7 +64,6 @@ def test_a_401_to_another_header_or_of_another_origin_is_left_alone(
         request.__dict__["url"] = elsewhere.url  # behind the back of the guard
         assert world.session.send(request, timeout=10).status_code == 401
     assert len(elsewhere.arrived) == 2
-
     request = world.prepared()
     request.headers["Authorization"] = "Bearer mine"
     assert world.session.send(request, timeout=10).status_code == 401
@@ -172,7 +169,6 @@ def test_a_server_that_refuses_good_tokens_now_and_then_costs_two_logins(
         assert world.get().ok
     assert world.turvo.logins == 2
     world.turvo.revoke()
-
     assert statuses([world.get(), world.get(), world.get()]) == [200, 200, 200]
     assert world.turvo.logins == 3
 
@@ -195,7 +191,6 @@ def test_a_token_that_nobody_has_seen_work_is_not_replaced(world: World) -> None
     """Not for another path either, since a new token did not help the first one."""
     world.turvo.fail_next(401, times=9)
     answers = [world.get("/a"), world.get("/b")]
-
     assert statuses(answers) == [401, 401]
     assert (world.turvo.logins, world.turvo.api_requests) == (2, 3)
 
@@ -228,7 +223,6 @@ def test_a_token_of_another_process_is_adopted_and_replaced_if_it_is_refused_too
 
 def test_whatever_the_store_says_there_are_two_replays_at_most(world: World) -> None:
     answer = world.get_with(world.new_auth(store=StoreOfRumours()))
-
     assert (answer.status_code, len(answer.history)) == (401, 2)
     assert (world.turvo.api_requests, world.turvo.logins) == (3, 0)
 
@@ -300,7 +294,6 @@ def test_an_error_closes_the_answer_and_no_frame_of_it_shows_a_secret(
         world.turvo.fail_next(503, where="token", headers={"Retry-After": "60"})
     with pytest.raises(error or TokenEndpointUnavailable) as caught:
         world.get(stream=True)
-
     secrets = (token.access_token, world.turvo.api_key)
     assert secrets_in_frames(caught.value, secrets) == []
     assert [answer.raw.closed for answer in adapter.answers] == [True]

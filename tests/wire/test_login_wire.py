@@ -95,7 +95,6 @@ def test_a_redirect_is_not_followed(site: Site, status: int, location: str) -> N
     with Site() as elsewhere:
         headers = (("Location", location.format(elsewhere.url)),)
         site.answer = lambda _: Reply(status, b"", headers)
-
         assert_failed(
             log_in(site.token_url, attempts=3), failures.FOREIGN, "a redirect"
         )
@@ -117,9 +116,7 @@ def test_a_proxy_is_used_for_https_and_named_if_it_refuses(
     if not by_argument:
         monkeypatch.setenv("https_proxy", proxies.pop("https"))
     site.answer = lambda _: Reply(403)
-
     result = log_in(ELSEWHERE, proxies=proxies)
-
     assert_failed(result, failures.UNREACHABLE, "the proxy", "HTTPS_PROXY", "`proxies`")
     assert site.arrived[0].path == "turvo.example:443"
 
@@ -129,7 +126,6 @@ def test_plain_http_goes_past_every_proxy(site: Site, monkeypatch: MonkeyPatch) 
     with Site() as proxy:
         monkeypatch.setenv("http_proxy", proxy.url)
         result = log_in(site.token_url, proxies={"http": proxy.url, "all": proxy.url})
-
     assert isinstance(result, Grant)
     assert proxy.arrived == []
 
@@ -154,7 +150,6 @@ def test_a_mock_sees_the_real_url_and_its_error_is_judged_by_the_class(
         raise error
 
     monkeypatch.setattr(HTTPAdapter, "send", send)
-
     assert_failed(log_in("http://127.0.0.1:9/v1/oauth/token"), kind, words)
     assert seen == ["http://127.0.0.1:9/v1/oauth/token"]
 
@@ -201,7 +196,6 @@ def test_what_keeps_a_request_from_turvo_is_named(
 ) -> None:
     places = (free_port(), site.url.removeprefix("http://"))
     result = log_in(f"{url}/v1/oauth/token".format(*places), **options)
-
     assert (
         assert_failed(result, failures.UNREACHABLE, words.format(*places)).attempts == 0
     )
@@ -218,7 +212,6 @@ def test_a_server_with_a_full_queue_is_left_after_the_connect_timeout() -> None:
         [result] = wire.at_once([lambda: log_in(url, timeouts=(0.2, 20.0))])
     for filler in fillers:
         filler.close()
-
     assert_failed(result, failures.UNREACHABLE, "within the connect timeout")
 
 
@@ -233,7 +226,6 @@ def test_a_login_that_is_over_does_not_send_the_password_later(
         return look_up(*args, **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up_slowly)
-
     result = log_in(site.token_url, timeouts=(0.1, 0.1))
     assert_failed(result, failures.UNREACHABLE, "no connection", "in 0.2 s")
     assert site.arrived == []
@@ -246,7 +238,6 @@ def test_a_login_that_is_over_does_not_send_the_password_later(
 def test_a_request_without_a_whole_answer_is_unanswered(site: Site, raw: bytes) -> None:
     """Turvo may have counted it."""
     site.answer = lambda _: (raw,)
-
     failure = assert_failed(log_in(site.token_url), failures.UNANSWERED, "no whole")
     assert failure.attempts == 1
 
@@ -287,9 +278,7 @@ def test_a_body_is_bounded_in_time_where_no_thread_can_be_had(
     monkeypatch.setattr(threading.Thread, place, refuse)
     assert isinstance(log_in(site.token_url), Grant)
     site.answer = lambda _: site.drip(wire.head(), b" ")
-
     [result] = wire.at_once([lambda: log_in(site.token_url, timeouts=BRIEF)])
-
     assert_failed(result, failures.UNANSWERED, "did not finish within 0.7 s")
     assert site.hung_up.wait(10)
 
@@ -301,7 +290,6 @@ def test_a_suspended_process_loses_only_a_part_of_its_time() -> None:
     limit._finished.wait = waits.append  # type: ignore
     limit.start()
     limit.finish()
-
     assert limit.is_over
     assert sum(waits) == pytest.approx(13.0)
     assert max(waits) < 2.0
@@ -319,7 +307,6 @@ def test_a_body_of_100_megabytes_is_cut_off(site: Site) -> None:
     length = f"Content-Length: {100 * len(BLANKS) + len(wire.token_answer())}"
     parts = (wire.head(200, length), *[BLANKS] * 100, wire.token_answer())
     site.answer = lambda _: iter(parts)
-
     assert_failed(log_in(site.token_url), failures.FOREIGN)
     assert site.hung_up.wait(10)
     assert site.sent < 20 * len(BLANKS)
@@ -339,7 +326,6 @@ def test_a_packed_answer_is_unpacked_up_to_a_megabyte(
         reply = Reply(200, packed, (("Content-Encoding", encoding),))
         site.answer = lambda _, reply=reply: reply
         results.append(log_in(site.token_url))
-
     assert isinstance(results[0], Grant)
     assert_failed(results[1], failures.FOREIGN)
     assert site.arrived[0].headers["accept-encoding"] == "identity"
@@ -347,7 +333,6 @@ def test_a_packed_answer_is_unpacked_up_to_a_megabyte(
 
 def test_a_login_leaves_neither_a_thread_nor_a_connection(site: Site) -> None:
     log_in(site.token_url)
-
     assert wire.timers_end()
     assert wire.until(lambda: [one.fileno() for one in site.connections] == [-1])
 
@@ -387,7 +372,6 @@ def test_a_failure_is_tried_again_if_that_can_help_and_does_no_harm(
 ) -> None:
     attempts, may_count = limits
     result = hand_made.log_in(*answers, attempts=attempts, may_count=may_count)
-
     assert assert_failed(result, kind).attempts == counted
     assert len(hand_made.site.arrived) == tries
 
@@ -399,7 +383,6 @@ def test_pauses_double_and_differ_and_the_lease_is_extended_for_them(
     for _ in range(5):
         hand_made.extended.clear()
         hand_made.log_in(Reply(503), Reply(408), wire.TOKEN)
-
     first, second = hand_made.pauses[-2:]
     assert 0.25 <= first <= 0.5 <= second <= 1.0
     assert hand_made.extended == [first, 13.05, second, 13.05]
@@ -411,7 +394,6 @@ def test_the_server_decides_on_a_short_pause_and_the_caller_on_a_long_one(
 ) -> None:
     hand_made.log_in(Reply(429, b"", (("Retry-After", "4"),)))
     assert hand_made.pauses == [4.0, 4.0]
-
     result = hand_made.log_in(Reply(429, b"", (("Retry-After", "11"),)))
     assert assert_failed(result, failures.UNAVAILABLE).retry_after == 11.0
     assert len(hand_made.pauses) == 2
@@ -442,7 +424,6 @@ def test_all_tries_together_have_half_a_minute(
 
     monkeypatch.setattr(HTTPAdapter, "send", send)
     monkeypatch.setattr(hand_made, "sleep", lambda _: Clock.sleep(hand_made, pause))
-
     assert_failed(hand_made.log_in(attempts=attempts), failures.UNREACHABLE)
     assert given == [(3.05, 10.0), last]
 
@@ -454,7 +435,6 @@ def test_a_life_counts_from_before_the_request(hand_made: HandMadeTime) -> None:
 
     hand_made.site.answer = answer_slowly
     grant = hand_made.log_in()
-
     assert isinstance(grant, Grant)
     assert (grant.sent, grant.received) == (hand_made.now - 7.0, hand_made.now)
     assert (grant.access_token, grant.expires_in) == ("token-1", 43198.0)
@@ -471,7 +451,6 @@ def test_a_callable_password_is_called_once_a_login(hand_made: HandMadeTime) -> 
     credentials = Credentials("key", "user", password, "client", "secret")
     for _ in range(2):
         hand_made.log_in(Reply(503), credentials=credentials, attempts=2)
-
     sent = [json.loads(arrived.body)["password"] for arrived in hand_made.site.arrived]
     assert sent == ["password-1"] * 2 + ["password-2"] * 2
     assert asked == [threading.get_ident()] * 2

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from requests import Response
 
 from tests.support.requests_sent import World
 from tests.support.wire import Reply, Site
@@ -49,40 +48,6 @@ def test_a_redirect_within_the_origin_keeps_the_current_token_and_one_out_drops_
     assert world.turvo.logins == 1 + refused
 
 
-@pytest.mark.parametrize("by_hand", [False, True])
-@pytest.mark.parametrize("refused", [False, True])
-def test_a_copy_that_a_hook_of_the_caller_sends_is_guarded(
-    world: World, elsewhere: Site, by_hand: bool, refused: bool
-) -> None:
-    """Whether ``requests`` follows the redirect or the hook does."""
-    session = world.session
-
-    def send_again(answer: Response, **options: object) -> Response:
-        if answer.status_code != 503:
-            return answer
-        answer.close()
-        copied = answer.request.copy()
-        again: Response = answer.connection.send(copied, **options)
-        for request in session.resolve_redirects(again, copied, yield_requests=True):
-            session.send(request)  # type: ignore[arg-type]
-            break
-        return again
-
-    session.hooks["response"].append(send_again)
-    if refused:
-        world.turvo.fail_next(401)
-    world.turvo.fail_next(503)
-    world.turvo.redirect_next(f"{elsewhere.url}/x")
-    if by_hand:
-        session.auth = None
-        session.send(world.auth(world.prepared()), timeout=10)
-    else:
-        world.get()
-
-    assert len(elsewhere.arrived) == 2
-    assert [one for one in elsewhere.arrived if one.headers.keys() & SECRETS] == []
-
-
 def test_netrc_serves_other_origins_and_never_replaces_the_token(
     world: World, elsewhere: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,7 +57,6 @@ def test_netrc_serves_other_origins_and_never_replaces_the_token(
     world.turvo.redirect_next("/v1/shipments/list", times=2)
     world.turvo.redirect_next(f"{elsewhere.url}/x")
     world.get()
-
     assert [bearer[:4] for bearer in world.bearers] == ["3b_-"] * 4
     [arrived] = elsewhere.arrived
     assert arrived.headers["authorization"].startswith("Basic ")

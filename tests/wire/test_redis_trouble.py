@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ import pytest
 import redis
 
 from tests.support.clock import Clock
+from tests.support.forks import is_true_in_child
 from tests.support.interrupts import interrupted
 from tests.support.proxies import Proxy
 from tests.support.redis_replies import GOOD, REPLIES, WORDS, servers_that_reply
@@ -129,7 +129,6 @@ def test_a_server_that_answers_tls_with_something_else_is_told(
 ) -> None:
     url = url_answering(b"HTTP/1.1 400 Bad Request\r\n\r\n")
     store = RedisStore.from_url(url.replace("redis", "rediss"), KEY)
-
     assert "failed to agree on TLS (" in trouble(store.read)
 
 
@@ -138,7 +137,6 @@ def test_a_swap_that_is_neither_applied_nor_refused_is_trouble(
 ) -> None:
     seen = RedisStore.from_url(url_answering(GOOD), KEY).read()
     store = RedisStore.from_url(url_answering(b":7\r\n"), KEY)
-
     assert "never answers" in trouble(lambda: store.swap(seen, Change()))
 
 
@@ -247,9 +245,7 @@ def test_a_full_server_still_removes_a_lease(redis_server: RedisServer) -> None:
     write(store, TOKEN, TOKEN)
     with redis_server.client() as client:
         client.config_set("maxmemory", 1)
-
     assert "is out of memory" in trouble(lambda: write(store, TOKEN, None))
-
     store.try_again()
     seen = store.read()
     assert seen.lease is None and seen.token is not None
@@ -317,19 +313,16 @@ def test_a_child_forked_while_a_thread_is_in_the_pool_has_a_pool_of_its_own(
 
     holder = Call(hold_lock)
     assert locked.wait(LONG)
-    child = os.fork()
-    if child == 0:
-        try:
-            threading.Timer(20.0, os._exit, (3,)).start()
-            seen = store.read()
-            del store, pool
-            gc.collect()
-            os._exit(seen.token is None)
-        finally:
-            os._exit(2)
 
+    def reads_and_collects() -> bool:
+        nonlocal store, pool
+        seen = store.read()
+        del store, pool
+        gc.collect()
+        return seen.token is not None
+
+    assert is_true_in_child(reads_and_collects)
     release.set()
     holder.result()
-    assert os.waitpid(child, 0)[1] == 0
     assert store.read().token is not None
     pool.disconnect()

@@ -31,7 +31,6 @@ def test_a_body_is_sent_again_in_full(
     world: World, options: dict[str, Any], sent: bytes
 ) -> None:
     answer = world.session.post(f"{world.turvo.base_url}/x", timeout=10, **options)
-
     first, second = world.calls
     assert (first.status, answer.status_code) == (401, second.status)
     assert sent in second.body
@@ -52,7 +51,6 @@ def test_a_body_that_cannot_be_sent_again_comes_back_with_its_401(
     body, before = SENT_ONCE[kind](), len(world.calls)
     answer = world.session.post(world.url, data=body, timeout=10)
     getattr(body, "close", bool)()
-
     assert (answer.status_code, answer.history) == (401, [])
     assert b"invalid_token" in answer.content
     assert [seen.body for seen in world.calls[before:]] == [b"onetwo"]
@@ -89,7 +87,6 @@ def test_the_answer_tells_its_own_time_and_a_history_without_secrets(
     start = time.perf_counter()
     answer = world.get()
     took = time.perf_counter() - start
-
     [refused] = answer.history
     assert b"".join(refused.iter_content(10)) == refused.content
     assert refused.json()["error"] == "invalid_token"
@@ -104,7 +101,6 @@ def test_cookies_of_the_refused_answer_go_along_and_stay(world: World) -> None:
     world.get(cookies={"once": "3"})
     world.turvo.revoke()
     world.get(headers={"Cookie": "own=4"})
-
     cookies = [sorted(seen.headers["cookie"].split("; ")) for seen in world.calls]
     assert cookies[:2] == [["mine=1", "once=3"], ["mine=1", "once=3", "theirs=2"]]
     assert set(map(tuple, cookies[2:])) == {("own=4",)}
@@ -115,7 +111,6 @@ def test_cookies_of_the_refused_answer_go_along_and_stay(world: World) -> None:
 def test_a_recorder_may_have_read_the_answer(world: World, stand_ins: bool) -> None:
     world.session.mount("http://", RecorderAdapter(stand_ins=stand_ins))
     answer = world.get()
-
     [refused] = answer.history
     assert (answer.status_code, refused.json()["error"]) == (200, "invalid_token")
 
@@ -135,7 +130,6 @@ def get(site: Site, *answers: Any, **options: Any) -> requests.Response:
 def test_its_connection_is_not_used_again(site: Site, body: bytes) -> None:
     """A gateway may have closed it without saying so."""
     answer = get(site, Reply(401, body), ok(b"{}"))
-
     assert (answer.json(), answer.history[0].content) == ({}, body)
     ports = [arrived.port for arrived in site.arrived if arrived.method == "GET"]
     assert len(set(ports)) == 2
@@ -145,7 +139,6 @@ def test_its_connection_is_not_used_again(site: Site, body: bytes) -> None:
 def test_of_a_body_without_end_the_beginning_is_kept(site: Site, stream: bool) -> None:
     flood = itertools.chain([head(401)], itertools.repeat(b"x" * 65536))
     answer = get(site, flood, ok(b"{}"), stream=stream)
-
     assert answer.json() == {}
     assert len(answer.history[0].content) == MOST_KEPT
     assert site.hung_up.wait(10)
@@ -156,7 +149,6 @@ def test_a_slow_body_is_not_waited_for(site: Site, then: bytes) -> None:
     """Not even by a caller who waits without a limit."""
     slow = site.drip(head(401, "Content-Length: 99999999") + b"x", then)
     answer = Call(lambda: get(site, slow, ok(b"{}"), timeout=None)).result()
-
     assert answer.json() == {}
     assert set(answer.history[0].content) == set(b"x")
 
