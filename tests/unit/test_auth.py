@@ -37,9 +37,7 @@ def prepared(auth: Any, url: str = f"{BASE}/shipments/list") -> PreparedRequest:
         (lambda: prepared(TurvoAuth), r"TurvoAuth\.from_env\(\), with parentheses"),
         (lambda: prepared(TurvoAuth.from_env), r"from_env\(\), with parentheses"),
         (lambda: TurvoAuth("user", PASSWORD), "takes its arguments by name"),
-        (lambda: TurvoAuth.from_env(ENVIRON, usrname="x"), "did you mean 'username'"),
         (lambda: TurvoAuth.from_env({}), "TURVO_API_KEY is not set; TURVO_USERNAME"),
-        (lambda: auth_at(BASE, verify=PASSWORD), "verify must be"),
     ],
 )
 def test_a_mistake_is_explained(use: Any, said: str) -> None:
@@ -47,16 +45,14 @@ def test_a_mistake_is_explained(use: Any, said: str) -> None:
         use()
 
 
-def test_an_auth_of_the_environment_is_pickled_without_it(
+def test_only_an_auth_of_the_environment_can_be_pickled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name, value in ENVIRON.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("TURVO_BASE_URL", "https://my-sandbox-publicapi.turvo.com")
     pickled = pickle.dumps(TurvoAuth.from_env())
-    assert PASSWORD.encode() not in pickled
-    monkeypatch.delenv("TURVO_BASE_URL")
-    assert pickle.loads(pickled).base_url == BASE
+    monkeypatch.setenv("TURVO_BASE_URL", LOOPBACK)
+    assert pickle.loads(pickled).base_url == LOOPBACK
     for own in (TurvoAuth.from_env(username="me"), TurvoAuth.from_env(ENVIRON)):
         with pytest.raises(TypeError, match=r"use TurvoAuth\.from_env\(\) without"):
             pickle.dumps(own)
