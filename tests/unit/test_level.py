@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -48,13 +47,6 @@ def wait(seen: Snapshot) -> Wait | str:
     return Wait(seen.lease.left) if seen.lease else "free"
 
 
-def wait_a_second(_: Snapshot) -> Wait:
-    return Wait(1.0)
-
-
-# The loop
-
-
 def test_a_rule_is_asked_again_until_its_write_is_applied_and_after_a_wait(
     level: Level, shared: Shared, told: list[events.Event]
 ) -> None:
@@ -89,51 +81,36 @@ def test_a_store_that_applies_no_write_is_given_up(
     assert level.attempt(write, "default") == "default"
 
 
-# Trouble and recovery
-
-# What is broken in each round, and the rule that is carried out; what is told of it.
-ROUNDS: dict[str, tuple[list[tuple[str, Any]], list[str]]] = {
-    "reads fail and work": ([("read", look), ("", look)], ["no read", "works"]),
-    "reads fail twice": ([("read", look)] * 2, ["no read"]),
-    "reads fail, work and fail": (
-        [("read", look), ("", look), ("read", look)],
-        ["no read", "works", "no read"],
-    ),
-    "writes fail, reads work, writes work": (
-        [("swap", write), ("", look), ("", write), ("", write)],
-        ["no swap", "works"],
-    ),
-    "all fail, reads work": (
-        [("swap", write), ("read", look), ("", look)],
-        ["no swap"],
-    ),
-    "all fail and work": (
-        [("swap", write), ("read", look), ("", write)],
-        ["no swap", "works"],
-    ),
-    "waits fail, reads work and fail": (
-        [("wait", wait_a_second), ("", look), ("read", look)],
-        ["no wait", "works", "no read"],
-    ),
-}
+RULES = {"read": look, "swap": write, "wait": lambda seen: Wait(1.0)}
 
 
-@pytest.mark.parametrize(("rounds", "expected"), ROUNDS.values(), ids=ROUNDS)
+@pytest.mark.parametrize(
+    ("calls", "told_of_them"),
+    [
+        ("read fails, read works", ["no read", "works"]),
+        ("read fails, read fails", ["no read"]),
+        ("read fails, read works, read fails", ["no read", "works", "no read"]),
+        ("swap fails, read works, swap works, swap works", ["no swap", "works"]),
+        ("swap fails, read fails, read works", ["no swap"]),
+        ("swap fails, read fails, swap works", ["no swap", "works"]),
+        ("wait fails, read works, read fails", ["no wait", "works", "no read"]),
+    ],
+)
 def test_a_store_works_again_when_the_kind_of_call_that_failed_works(
     level: Level,
     shared: Shared,
     told: list[events.Event],
-    rounds: list[tuple[str, Callable[[Snapshot], object]]],
-    expected: list[str],
+    calls: str,
+    told_of_them: list[str],
 ) -> None:
     """A full server and a replica can be read all the time, but not written."""
-    for broken, rule in rounds:
-        shared.broken = {broken}
-        level.attempt(rule, None)
-    texts = [getattr(event, "why", "works") for event in told]
-    assert texts == expected
+    for call in calls.split(", "):
+        kind, _, result = call.partition(" ")
+        shared.broken = {kind} if result == "fails" else set()
+        level.attempt(RULES[kind], None)
+    assert [getattr(event, "why", "works") for event in told] == told_of_them
     assert {event.store for event in told} == {"<Shared>"}  # type: ignore[union-attr]
-    assert level.errors == sum(broken != "" for broken, _ in rounds)
+    assert level.errors == calls.count("fails")
 
 
 def test_a_value_that_is_no_token_is_told_once_as_long_as_it_stays(
@@ -145,19 +122,11 @@ def test_a_value_that_is_no_token_is_told_once_as_long_as_it_stays(
     assert told == [events.ValueUnusable("<Shared>")] * 3
 
 
-class WithBreaker(Shared):
-    """A store that stops asking a server in trouble until it is told to try again."""
-
-    def try_again(self) -> None:
-        self.broken = set()
-
-
-def test_looking_again_gets_past_an_open_breaker(clock: Clock) -> None:
-    store = WithBreaker(clock)
-    level = Level(store, lease_seconds=1, wait_limit=1, tell=print, clock=clock)
+def test_looking_again_gets_past_an_open_breaker(level: Level, shared: Shared) -> None:
+    shared.put_token("theirs")
+    shared.broken = set(ALL)
     assert level.look_again(ASK) is None
-    store.put_token("theirs")
-    store.broken = ALL
+    shared.try_again = shared.broken.clear  # type: ignore[attr-defined]
     found: Any = level.look_again(ASK)
     assert found.token.access_token == "theirs"
 
@@ -166,9 +135,6 @@ def test_a_store_need_have_neither_a_breaker_nor_patience(level: Level) -> None:
     level.store = MemoryStore()
     level.be_patient(3.0)
     assert level.look_again(ASK) is None
-
-
-# A lease
 
 
 def test_an_interrupt_gives_the_lease_back(level: Level, shared: Shared) -> None:
