@@ -27,7 +27,6 @@ ENVIRON = {
 
 
 def prepared(auth: Any, url: str = f"{BASE}/shipments/list") -> PreparedRequest:
-    """Return a request to which ``requests`` has applied an auth."""
     return Request("GET", url, auth=auth).prepare()
 
 
@@ -73,7 +72,6 @@ def test_a_token_of_the_store_is_used_until_it_is_due(
     auth = auth_at(BASE, store=store)
 
     def looks_for(token: str) -> int:
-        """Return how often a request with that token looks into the store."""
         before = store.looks
         assert prepared(auth).headers["Authorization"] == f"Bearer {token}"
         return store.looks - before

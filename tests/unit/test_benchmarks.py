@@ -43,7 +43,6 @@ TINY = everything.Sizes(
 
 @pytest.fixture(scope="module")
 def results() -> Iterator[report.Results]:
-    """Measure everything once, with tiny numbers."""
     with pytest.MonkeyPatch.context() as environment:
         for name in ("OAUTHLIB_INSECURE_TRANSPORT", "AUTHLIB_INSECURE_TRANSPORT"):
             environment.setenv(name, "1")  # the peers need it
@@ -51,7 +50,6 @@ def results() -> Iterator[report.Results]:
 
 
 def test_every_peer_is_in_every_part(results: report.Results) -> None:
-    """All that are installed; those without a login of their own meet no herd."""
     assert list(results.attach) == list(results.whole) == TITLES
     imported = {PEERS[title].imports for title in TITLES}
     assert set(results.imports) == imported | {"requests"}
@@ -91,7 +89,6 @@ def test_the_floors_name_our_modules_and_nothing_that_a_login_adds(
 def test_publishing_writes_report_plot_and_table(
     results: report.Results, tmp_path: Path
 ) -> None:
-    """None of them tells the host's name or a path."""
     readme = tmp_path / "README.md"
     marks = "<!-- benchmarks -->", "<!-- /benchmarks -->"
     readme.write_text(f"before\n{marks[0]}\nthe last table\n{marks[1]}\nafter\n")

@@ -20,7 +20,6 @@ from turvo_session.deadline import BoundedCall
 
 
 def raising(error: BaseException) -> Any:
-    """Return a call that raises ``error``."""
     return Mock(side_effect=error)
 
 

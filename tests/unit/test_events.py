@@ -51,7 +51,6 @@ def test_every_event_is_in_the_table() -> None:
 def test_an_event_is_a_frozen_value_and_one_line_in_the_log(
     event: Event, level: int, words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The record carries its fields by names that no log formatter uses itself."""
     caplog.set_level(logging.DEBUG, "turvo_session")
     heard: list[Event] = []
     for listener in (None, heard.append):
@@ -117,7 +116,6 @@ def test_a_listener_that_raises_stops_nothing_and_its_text_is_not_logged(
 
 
 def test_a_script_without_logging_sees_the_warnings_and_nothing_else() -> None:
-    """The outage of a store and its end, which would otherwise seem to last."""
     program = (
         "from turvo_session.events import *\n"
         "for event in (Waited(1), StoreFailed('S', 'down'), StoreRecovered('S')):\n"

@@ -40,9 +40,6 @@ def memory() -> Memory:
     return Memory()
 
 
-# How long
-
-
 @pytest.mark.parametrize(
     ("kind", "ahead", "good", "pauses"),
     [
@@ -107,8 +104,6 @@ def test_a_server_that_is_not_available_may_ask_for_a_longer_pause(
     assert (record.left, record.soft, record.kept) == (left, soft, 2 * left + 30.0)
 
 
-# Whom it concerns
-
 ASKERS = [
     US,
     client(process="another process"),
@@ -159,7 +154,6 @@ def test_the_failure_that_applies_longest_counts(memory: Memory) -> None:
 def test_credentials_are_not_recognized_where_no_proof_can_be_had(
     memory: Memory,
 ) -> None:
-    """As where OpenSSL has no scrypt: one more attempt, rather than a wrong verdict."""
     mute = Client("url", "a", lambda salt: "")
     memory.note(REJECTED, mute)
     assert memory.history.blocking(mute) is None
@@ -182,9 +176,6 @@ def test_the_eight_last_records_are_kept_under_one_salt(memory: Memory) -> None:
     assert (
         history.with_copy(replace(copy, kind=FOREIGN), 0.5).records[:-1] == (before[1:])
     )
-
-
-# The budget
 
 
 @pytest.mark.parametrize("kinds", [[FOREIGN] * 8, [REJECTED, *[UNANSWERED] * 7]])
@@ -248,8 +239,6 @@ def test_a_doubt_is_about_one_token_and_has_an_end() -> None:
     assert not replace(doubt, doubted_for=0.0).doubts(token)
 
 
-# The stored form
-
 RECORDS = (
     Record(UNREACHABLE, "why: not", "url", 3, 40.0, 110.0, True, "a-1", "", True),
     Record(REJECTED, "", "url", 99, 0.0, 50.0, False, "", "ab" * 32, True),
@@ -273,7 +262,6 @@ def test_a_history_survives_its_stored_form_and_ages_with_its_slot() -> None:
 
 
 def test_a_long_text_is_stored_shortened() -> None:
-    """A record that others could not read would not concern them."""
     slot = replace(FULL, records=(replace(RECORDS[0], why="x" * 5000),)).slot()
     assert failures.load(slot).records[0].why == "x" * 200
 
@@ -333,8 +321,6 @@ def test_a_part_of_a_record_without_sense_is_dropped(
     [(UNREACHABLE, 240), (UNAVAILABLE, 900), (UNANSWERED, 240), (REJECTED, DAY)],
 )
 def test_a_record_that_applies_too_long_is_void(kind: str, longest: float) -> None:
-    """One that was planted, or is left from before the store's clock was set back."""
-
     def load(left: float, kept: float) -> list[float]:
         record = {"kind": kind, "step": 0, "left": end - left, "kept": end - kept}
         records = planted(end, records=[record]).records
@@ -390,9 +376,6 @@ def test_a_value_without_sense_or_that_is_kept_too_long_is_an_empty_history() ->
         assert failures.load(Slot(value, 20.0)) == failures.load(None) == History()
     assert planted(2 * DAY + 31.0).salt == "salt"
     assert planted(2 * DAY + 32.0) == History()
-
-
-# Errors
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,6 @@ def test_a_store_works_again_when_the_kind_of_call_that_failed_works(
     calls: str,
     told_of_them: list[str],
 ) -> None:
-    """A full server and a replica can be read all the time, but not written."""
     for call in calls.split(", "):
         kind, _, result = call.partition(" ")
         shared.broken = {kind} if result == "fails" else set()
@@ -148,7 +147,6 @@ def test_an_interrupt_gives_the_lease_back(level: Level, shared: Shared) -> None
 def test_an_interrupt_does_not_ask_the_store_for_a_lease_that_was_never_taken(
     level: Level, shared: Shared
 ) -> None:
-    """A store that hangs would delay it."""
     shared.put_token("theirs")
     with pytest.raises(KeyboardInterrupt), level.lease(ASK) as lease:
         lease.enter(is_last=True)

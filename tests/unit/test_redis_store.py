@@ -33,9 +33,6 @@ def write(store: RedisStore, *slots: Slot | None) -> None:
     assert store.swap(store.read(), Change(*slots, wake=True))
 
 
-# Keys
-
-
 @pytest.mark.parametrize(
     ("key", "beside"),
     [
@@ -125,8 +122,6 @@ def test_a_waiter_looks_again_when_somebody_else_writes_to_the_stream(
     Call(lambda: store.wait(store.read(), LONG)).result()  # it is not replaced yet
 
 
-# Mistakes
-
 URL = "must be a URL such as redis://"
 HERE = f"://:{PASSWORD}@localhost"
 
@@ -171,9 +166,6 @@ def test_what_is_not_a_client_or_a_key_is_told_at_once(
     with pytest.raises(SettingsError, match=complaint) as caught:
         RedisStore(client, key)
     assert PASSWORD not in str(caught.value)
-
-
-# What shows
 
 
 def test_a_store_shows_only_its_key_and_cannot_be_pickled() -> None:
@@ -221,9 +213,6 @@ def test_a_command_that_could_not_be_sent_is_told_with_the_reason() -> None:
     assert 'could not be asked EVAL: "odd"' in describe_error(error, "", "EVAL", "", [])
 
 
-# Connections
-
-
 def test_a_store_made_from_a_url_closes_its_connections(
     redis_client: redis.Redis, redis_url: str
 ) -> None:
@@ -239,7 +228,6 @@ def test_a_store_made_from_a_url_closes_its_connections(
 
 
 def test_a_parser_that_reads_into_a_buffer_is_bounded_as_well() -> None:
-    """As that of hiredis does."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         bounded, buffer = BoundedSocket(ours), bytearray(8)

@@ -218,7 +218,6 @@ def test_what_a_leader_does_with_the_outcome(
 
 
 def noted(words: str, who: str, outcome: Any) -> History:
-    """Return what is remembered after a leader has settled."""
     step = renewal.settle(holding(words), asking(who), outcome)
     assert isinstance(step, Write)
     return failures.load(step.change.failure)

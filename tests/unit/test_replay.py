@@ -34,19 +34,16 @@ class OwnRequest(PreparedRequest):
 
 
 def secrets_of(request: PreparedRequest) -> dict[str, Any]:
-    """Return the headers that hold a secret."""
     return {name: value for name, value in request.headers.items() if name in ATTACHED}
 
 
 @pytest.fixture
 def auth() -> TurvoAuth:
-    """Return an auth that has a token."""
     return auth_at(BASE, store=store_with("token-1"))
 
 
 @pytest.fixture(params=[PreparedRequest, OwnRequest])
 def prepared(auth: TurvoAuth, request: pytest.FixtureRequest) -> PreparedRequest:
-    """Return a request that carries the token, of each class."""
     prepared: PreparedRequest = request.param()
     prepared.prepare("GET", f"{BASE}/shipments/list", {"X-Mine": "1"}, auth=auth)
     assert type(prepared) is TurvoRequest or isinstance(prepared, OwnRequest)
@@ -139,7 +136,6 @@ def test_text_bytes_and_files_with_a_position_can_be_sent_again(
 
 
 def to(path: str, method: str = "GET") -> PreparedRequest:
-    """Return a request for ``path``."""
     return Request(method, f"{BASE}{path}").prepare()
 
 

@@ -143,7 +143,6 @@ def test_a_host_without_its_scheme_is_explained(url: str) -> None:
 def test_a_url_that_only_looks_like_the_base_url_is_warned_of_once(
     base_url: str, url: str, warned: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Otherwise nothing would explain Turvo's 401 to a beginner."""
     session, _ = answered(base_url=base_url)
     for _ in range(2):
         assert session.get(url).ok
@@ -259,7 +258,6 @@ def test_a_lost_connection_is_tried_again_unless_turvo_may_have_acted(
 def test_a_retry_after_is_waited_for_unless_it_is_long_or_nonsense(
     turvo: FakeTurvo, session: TurvoSession, wanted: str, status: int, seconds: float
 ) -> None:
-    """An answer that asks for more than 30 s is returned at once."""
     turvo.throttle(wanted)
     start = time.monotonic()
     assert session.get("/shipments/list").status_code == status
@@ -302,7 +300,6 @@ def envelope(status: object = "SUCCESS", **details: object) -> Row:
 
 
 def error_of(status: int, content: Any, reason: str = "Odd") -> Any:
-    """Return what ``details()`` raises for an answer."""
     session, adapter = answered(status, content)
     adapter.reason = reason
     with pytest.raises(requests.RequestException) as caught:
@@ -464,7 +461,6 @@ def test_a_list_is_read_from_the_offset_that_is_asked_for() -> None:
 def test_all_pages_are_read_with_the_filters_and_when_they_are_needed(
     turvo: FakeTurvo, session: TurvoSession
 ) -> None:
-    """Turvo gives 24 rows where 50 are asked for, and tells the next offset."""
     everything = session.records("/shipments/list", "shipments", {"pageSize": 50})
     assert turvo.api_requests == 0
     ids = [next(everything)["id"] for _ in range(24)]

@@ -37,9 +37,6 @@ def complaint(settings: Settings) -> str:
     return str(caught.value)
 
 
-# Arguments
-
-
 @pytest.mark.parametrize(
     ("given", "normal"),
     [
@@ -142,9 +139,6 @@ def test_each_tenant_user_and_base_url_has_a_key_of_its_own() -> None:
     assert Settings(**{**GOOD, "password": "new"}).token_key in keys
 
 
-# The environment
-
-
 def test_three_variables_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without an ``environ``, those of the process at the time of the call."""
     settings = read({**ENVIRON, "TURVO_CLIENT_ID": ""}, {})
@@ -200,9 +194,6 @@ def test_an_environ_that_is_not_a_mapping_is_explained(environ: Any) -> None:
     assert text.endswith("dotenv_values() of the package python-dotenv")
 
 
-# Files
-
-
 @pytest.mark.parametrize("variable", FILE_VARIABLES)
 @pytest.mark.parametrize(
     ("content", "said"),
@@ -234,7 +225,6 @@ def test_a_file_without_a_setting_in_it_is_named(
 
 
 def test_secrets_can_be_in_files_without_their_last_line_end(tmp_path: Path) -> None:
-    """The file of the password is read at every login."""
     environ = {"TURVO_USERNAME": "u"}
     for variable, content in (
         ("TURVO_API_KEY", "key-0001\n"),
@@ -260,9 +250,6 @@ def test_secrets_can_be_in_files_without_their_last_line_end(tmp_path: Path) -> 
         credentials.current_password()
 
 
-# The store
-
-
 @pytest.mark.parametrize(
     "url",
     ["redis://127.0.0.1:1/0", "rediss://:pw@127.0.0.1:1", "unix:///no/such/socket"],
@@ -276,7 +263,6 @@ def test_a_redis_url_makes_a_store_without_a_word_to_redis(url: str) -> None:
 
 
 def test_encryption_keys_are_separated_by_commas_and_checked_in_any_case() -> None:
-    """Even if nothing is to be encrypted: the mistake would come out much later."""
     name = "TURVO_TOKEN_ENCRYPTION_KEYS"
     for keys in (",", FERNET_KEY, f"{FERNET_KEY} , {FERNET_KEY}"):
         settings = read({**ENVIRON, **REDIS, name: keys}, {})
@@ -289,7 +275,6 @@ def test_encryption_keys_are_separated_by_commas_and_checked_in_any_case() -> No
 
 
 def test_a_given_store_must_encrypt_if_there_are_encryption_keys() -> None:
-    """Otherwise the token would be in Redis in clear text, and nobody would know."""
     environ = {**ENVIRON, "TURVO_TOKEN_ENCRYPTION_KEYS": FERNET_KEY}
     client = redis.Redis(port=1)
     text = complaint(read(environ, {"store": RedisStore(client, "key")}))

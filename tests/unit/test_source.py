@@ -92,8 +92,6 @@ def test_a_due_token_is_renewed_in_one_try_and_an_expired_one_in_three(
 def test_a_token_that_ends_during_a_failing_try_is_asked_for_in_earnest(
     world: World, process: Process
 ) -> None:
-    """The failure ahead of time was about a token that is over: it keeps nobody."""
-
     def takes_too_long(_: Extend) -> object:
         world.sleep(1.0)
         return failed(OUTAGE)
@@ -177,7 +175,6 @@ def test_a_thread_waits_80_seconds_for_a_leader_that_is_gone(
 def test_a_second_request_in_the_middle_of_a_login_is_an_error_at_once(
     world: World, process: Process
 ) -> None:
-    """As by a signal handler, or by a password callable that calls Turvo."""
     world.endpoint.answers = [lambda _: process.get()]
     with pytest.raises(TurvoAuthError, match="this thread is getting a token already"):
         process.get()
@@ -268,7 +265,6 @@ def test_a_leader_suspended_past_its_lease_adopts_the_newer_token(
 def test_a_failure_is_everybodys_error_until_the_next_try(
     world: World, kind: str, error: str, times: list[float], broken: set[str]
 ) -> None:
-    """A process without a store keeps the same rules by itself."""
     fleet = world.fleet()[: 1 if broken else 3]
     world.shared.broken = broken
     world.endpoint.down = failed(kind)

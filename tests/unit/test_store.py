@@ -78,9 +78,6 @@ def store(open_store: Open) -> TokenStore:
     return open_store()
 
 
-# The contract
-
-
 def test_it_is_empty_at_first(store: TokenStore) -> None:
     before = time.monotonic()
     seen = store.read()
@@ -194,8 +191,6 @@ def test_a_wait_that_nobody_wakes_ends_in_time_and_not_before(
 
 
 def test_no_wake_up_is_ever_lost(open_store: Open) -> None:
-    """Two threads answer each other. If one wake-up is lost, both sleep."""
-
     def play(mine: int) -> None:
         store = open_store()
         while True:
@@ -221,9 +216,6 @@ def test_a_forked_child_goes_on_with_it(store: TokenStore) -> None:
     write(store, TOKEN)
     assert is_true_in_child(work_as_child)
     assert values(store.read())[0] in (TOKEN.value, FAILURE.value)
-
-
-# In memory
 
 
 def test_in_memory_time_is_that_of_the_clock(clock: Clock) -> None:

@@ -46,7 +46,6 @@ def test_tokens_are_equal_with_their_times_and_the_same_by_their_secret() -> Non
 
 
 def test_only_visible_ascii_is_usable_as_a_token() -> None:
-    """Or a header could be injected, or every request would fail."""
     assert all(map(tokens.usable, [SECRET, "!", "~" * 8192]))
     unusable = ["", "~" * 8193, "two words", "a\r\nX-Evil: 1", "a\n", "a\0", "a\x7f"]
     others = ["umlaut-ä", "surrogate-\ud800", b"bytes", None, 7, ["list"]]
@@ -73,7 +72,6 @@ def test_the_stored_form_is_what_existing_scripts_read() -> None:
 def test_a_token_survives_its_stored_form(
     secret: str, life: float, share: float, age: float
 ) -> None:
-    """Whatever the reader's clock, it reads the same secret, end and due moment."""
     token = Token(secret, start=1000.0, life=life, buffer=life * share)
     now = 1000.0 + life * age
     value, left = tokens.dump(token, now), token.seconds_left(now)
