@@ -259,27 +259,21 @@ def test_a_history_survives_its_stored_form_and_ages_with_its_slot() -> None:
     for field in ("refill", "doubted_for", "hold", "believed"):
         only = replace(History(), **{field: 1.0})
         assert failures.load(only.slot()) == only
+    # A record whose text others could not read would not concern them.
+    long = replace(FULL, records=(replace(RECORDS[0], why="x" * 5000),)).slot()
+    assert failures.load(long).records[0].why == "x" * 200
 
 
-def test_a_long_text_is_stored_shortened() -> None:
-    slot = replace(FULL, records=(replace(RECORDS[0], why="x" * 5000),)).slot()
-    assert failures.load(slot).records[0].why == "x" * 200
+def stored_form() -> dict[str, Any]:
+    slot = FULL.slot()
+    assert slot
+    return dict(json.loads(slot.value))
 
 
 def planted(left: float = 900.0, **fields: Any) -> History:
     """Return what is loaded of a value that somebody has changed by hand."""
-    slot = FULL.slot()
-    assert slot
-    value = json.loads(slot.value) | fields
-    return failures.load(Slot(json.dumps(value).encode(), left))
-
-
-def with_record(**fields: Any) -> tuple[Record, ...]:
-    """Return what is loaded where the second record is changed by hand."""
-    slot = FULL.slot()
-    assert slot
-    first, second = json.loads(slot.value)["records"]
-    return planted(records=[first, second | fields]).records
+    value = json.dumps(stored_form() | fields).encode()
+    return failures.load(Slot(value, left))
 
 
 NO_TEXTS = [None, 7, [], {}, True, "two\nlines", "umlaut-ä", "x" * 201]
@@ -287,33 +281,26 @@ NO_WORDS = [*NO_TEXTS, "two words", "x" * 129]
 
 
 @pytest.mark.parametrize(
-    ("field", "values"),
+    ("field", "values", "left"),
     [
-        ("kind", [*NO_WORDS, "unknown"]),
-        ("step", [None, "2", 1.5, True, -1, 100, 10**30, [], {}]),
-        ("kept", [None, [], 900.0, 1e9, float("nan"), "x"]),
-    ],
-)
-def test_a_record_without_a_known_kind_step_or_end_is_left_out(
-    field: str, values: list[object]
-) -> None:
-    for value in values:
-        assert with_record(**{field: value}) == RECORDS[:1]
-
-
-@pytest.mark.parametrize(
-    ("field", "values", "empty"),
-    [
+        ("kind", [*NO_WORDS, "unknown"], None),
+        ("step", [None, "2", 1.5, True, -1, 100, 10**30, [], {}], None),
+        ("kept", [None, [], 900.0, 1e9, float("nan"), "x"], None),
         ("why", NO_TEXTS, ""),
         *((field, NO_WORDS, "") for field in ("endpoint", "process", "proof")),
         ("soft", [1, "true", None], False),
     ],
 )
-def test_a_part_of_a_record_without_sense_is_dropped(
-    field: str, values: list[object], empty: object
+def test_what_makes_no_sense_in_a_record_is_left_out(
+    field: str, values: list[object], left: object
 ) -> None:
+    """And the whole record, if its kind, step or end makes none."""
+    first, second = RECORDS
+    expected = (first,) if left is None else (first, replace(second, **{field: left}))
+    stored = stored_form()["records"]
     for value in values:
-        assert with_record(**{field: value})[1] == replace(RECORDS[1], **{field: empty})
+        records = [stored[0], stored[1] | {field: value}]
+        assert planted(records=records).records == expected
 
 
 @pytest.mark.parametrize(
@@ -333,26 +320,22 @@ def test_a_record_that_applies_too_long_is_void(kind: str, longest: float) -> No
 
 
 @pytest.mark.parametrize(
-    ("field", "place", "longest"),
-    [
-        ("refill", lambda left: left, 180),
-        ("hold", lambda left: left, 900),
-        ("believed", lambda left: left, 1),
-        ("doubted", lambda left: ["ab", left], 60),
-        ("attempts", lambda left: [["url", True, left]], 900),
-    ],
+    ("field", "longest"),
+    [("refill", 180), ("hold", 900), ("believed", 1), ("doubted_for", 60)],
 )
-def test_a_time_that_is_too_long_is_void(
-    field: str, place: Any, longest: float
-) -> None:
+def test_a_time_that_is_too_long_is_void(field: str, longest: float) -> None:
     def load(left: float) -> float:
-        history = planted(2e3, **{field: place(2e3 - left)})
-        if field == "attempts":
-            return sum(one.left for one in history.attempts)
-        return float(getattr(history, {"doubted": "doubted_for"}.get(field, field)))
+        planted_fields = {field: 2e3 - left, "doubted": ["ab", 2e3 - left]}
+        return float(getattr(planted(2e3, **planted_fields), field))
 
     times = [load(left) for left in (longest, longest + 1, longest + 2, -1.0)]
     assert times == [longest, longest + 1, 0.0, 0.0]
+
+
+def test_an_attempt_counts_for_15_minutes() -> None:
+    ends = [["url", True, 2e3 - left] for left in (900, 901, 902, -1)]
+    attempts = planted(2e3, attempts=ends).attempts
+    assert [one.left for one in attempts] == [900, 901]
 
 
 @pytest.mark.parametrize(
