@@ -64,14 +64,21 @@ def test_a_session_from_the_environment_can_be_pickled(
     session = TurvoSession.from_env(timeout=5, retries=1)
     with session, pickle.loads(pickle.dumps(session)) as other:
         assert other.timeout == 5
-        assert session.get_adapter(BASE) is session.get_adapter(turvo.base_url)
-        for data, status in ((iter([b"x"]), 503), (b"x", 200)):
-            turvo.fail_next(503)
-            assert other.put("/shipments/1", data=data).status_code == status
-        adapter: Any = other.get_adapter(BASE)
-        other.close()
-        assert not [*adapter.poolmanager.pools.keys()]
-        assert not [*adapter._once.poolmanager.pools.keys()]
+        turvo.fail_next(503)
+        assert other.put("/shipments/1", data=b"x").ok
+
+
+def test_all_origins_share_the_connections_that_are_closed_with_the_session(
+    turvo: FakeTurvo, session: TurvoSession
+) -> None:
+    turvo.fail_next(503)
+    assert session.put("/shipments/1", data=iter([b"x"])).status_code == 503
+    assert session.get("/shipments/list").ok
+    adapter: Any = session.get_adapter(BASE)
+    assert adapter is session.get_adapter(turvo.base_url)
+    session.close()
+    assert not [*adapter.poolmanager.pools.keys()]
+    assert not [*adapter._once.poolmanager.pools.keys()]
 
 
 def test_from_env_takes_the_options_of_the_session_and_of_the_auth(
@@ -159,13 +166,12 @@ def test_a_url_that_only_looks_like_the_base_url_is_warned_of_once(
     ],
 )
 def test_every_request_has_a_timeout_unless_it_gives_one(
-    made_with: dict[str, Any], called_with: dict[str, Any], sent_with: object
+    made_with: Row, called_with: Row, sent_with: object
 ) -> None:
     session, adapter = answered(**made_with)
     session.get("/shipments/list", **called_with)
     prepared = session.prepare_request(requests.Request("GET", f"{BASE}/x"))
     session.send(prepared, **called_with)
-
     assert [options["timeout"] for _, options in adapter.sent] == [sent_with] * 2
 
 
@@ -274,22 +280,18 @@ def test_a_401_is_left_to_the_auth(turvo: FakeTurvo, session: TurvoSession) -> N
 
 
 @pytest.mark.parametrize(
-    ("body", "bodies"),
-    [
-        (b"whole", [b"whole", b"whole"]),
-        (io.BytesIO(b"whole"), [b"whole", b"whole"]),
-        # Nothing is left of a generator: urllib3 would send an empty body instead.
-        ((part for part in (b"wh", b"ole")), [b"whole"]),
-    ],
+    ("body", "times"),
+    [(b"whole", 2), (io.BytesIO(b"whole"), 2), ((part for part in (b"wh", b"ole")), 1)],
     ids=["bytes", "file", "generator"],
 )
 def test_a_body_is_repeated_in_full_or_not_at_all(
-    turvo: FakeTurvo, session: TurvoSession, body: Any, bodies: list[bytes]
+    turvo: FakeTurvo, session: TurvoSession, body: Any, times: int
 ) -> None:
+    """Nothing is left of a generator: urllib3 would send an empty body instead."""
     turvo.fail_next(503)
     session.put("/shipments/1", data=body)
-
-    assert [seen.body for seen in turvo.requests if seen.method == "PUT"] == bodies
+    bodies = [seen.body for seen in turvo.requests if seen.method == "PUT"]
+    assert bodies == [b"whole"] * times
 
 
 # Turvo's envelope
@@ -346,11 +348,9 @@ def test_the_error_repeats_what_turvo_says(
     ids=range(8),
 )
 def test_an_answer_without_an_envelope_is_an_error(content: Any) -> None:
-    error = error_of(200, content)
-    assert isinstance(error, TurvoResponseError)
-    assert error.code == "200"
+    error = error_of(200, content if content is not None else b"null")
+    assert isinstance(error, TurvoResponseError) and error.code == "200"
     assert "the answer 200 must be JSON with a 'Status'" in str(error)
-
     refused = error_of(403, content, reason="Forbidden")
     assert isinstance(refused, requests.HTTPError)
     assert refused.response.status_code == 403
@@ -381,12 +381,11 @@ def test_the_token_and_the_key_are_left_out_of_what_turvo_says() -> None:
         ({"error_description": SECRET}, "the answer is 400"),
     ):
         error = error_of(400, content)
-        assert said in str(error)
+        shown = f"{error} {vars(error)}"
+        assert said in shown
+        assert SECRET[:10] not in shown and FakeTurvo.api_key not in shown
         frames = [frame for frame, _ in walk_tb(error.__traceback__)][2:]
         assert SECRET not in repr([frame.f_locals for frame in frames])
-        shown = f"{error}{getattr(error, 'message', '')}{getattr(error, 'code', '')}"
-        assert SECRET[:10] not in shown
-        assert FakeTurvo.api_key not in shown
 
 
 # Lists
@@ -458,19 +457,16 @@ def test_a_list_is_read_from_the_offset_that_is_asked_for() -> None:
     assert listed(pages, start="24") == ([1, 2], [24, 25])
 
 
-def test_all_pages_are_read_with_the_filters_and_when_they_are_needed(
+def test_pages_are_read_when_they_are_needed(
     turvo: FakeTurvo, session: TurvoSession
 ) -> None:
-    everything = session.records("/shipments/list", "shipments", {"pageSize": 50})
+    """Turvo gives 24 rows where 50 are asked for, and tells the next offset."""
+    rows = session.records("/shipments/list", "shipments", {"pageSize": 50})
     assert turvo.api_requests == 0
-    ids = [next(everything)["id"] for _ in range(24)]
+    ids = [next(rows)["id"] for _ in range(24)]
     assert turvo.api_requests == 1
-    ids += [row["id"] for row in everything]
+    ids += [row["id"] for row in rows]
     assert ids == [900_000_001 + index for index in range(60)]
-    filters = {"status[eq]": "2105", "pageSize": 5}
-    found = list(session.records("/shipments/list", "shipments", filters))
-    assert len(found) > 5
-    assert {row["status"]["code"]["key"] for row in found} == {"2105"}
 
 
 def test_a_list_without_an_end_is_an_error_and_not_an_endless_loop(
