@@ -64,7 +64,7 @@ def test_a_copy_is_the_same_auth_and_true() -> None:
     assert auth
 
 
-def test_a_token_of_the_store_is_used_until_it_is_due(
+def test_a_token_serves_until_due(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("time.monotonic", clock)
@@ -101,9 +101,7 @@ def test_a_request_keeps_its_token_when_no_other_can_be_had(put_on: Any) -> None
     assert secrets_in_frames(caught.value, ["token-0815", API_KEY]) == []
 
 
-def test_each_other_origin_is_told_once_and_only_a_few_are(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_a_few_other_origins_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "turvo_session")
     auth = auth_at(BASE)
     for number in [0, *range(MOST_ORIGINS_TOLD + 1)]:

@@ -78,9 +78,7 @@ def test_what_the_peers_do_after_a_revocation(results: report.Results) -> None:
         assert (revoked.logins > 0, revoked.failed) == (heals, 0 if heals else 4)
 
 
-def test_the_floors_name_our_modules_and_nothing_that_a_login_adds(
-    results: report.Results,
-) -> None:
+def test_the_floors_have_only_our_modules(results: report.Results) -> None:
     added = {name.partition(".")[0] for name in results.floors.added}
     assert "turvo_session" in added
     assert not added & {"redis", "tenacity", "requests_oauthlib", "oauthlib"}

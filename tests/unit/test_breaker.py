@@ -35,9 +35,7 @@ def seconds_until_a_probe(breaker: CircuitBreaker, clock: Clock) -> float:
     return clock() - start
 
 
-def test_probes_of_a_tenth_of_a_second_grow_rarer_up_to_a_minute(
-    breaker: CircuitBreaker, clock: Clock
-) -> None:
+def test_probes_grow_rarer_to_a_minute(breaker: CircuitBreaker, clock: Clock) -> None:
     pauses = []
     for _ in range(8):
         pauses.append(seconds_until_a_probe(breaker, clock))
@@ -45,9 +43,7 @@ def test_probes_of_a_tenth_of_a_second_grow_rarer_up_to_a_minute(
     assert pauses == [2, 2, 4, 8, 16, 32, 60, 60]
 
 
-def test_a_quick_answer_ends_the_outage_and_a_slow_one_does_not(
-    breaker: CircuitBreaker, clock: Clock
-) -> None:
+def test_a_quick_answer_ends_the_outage(breaker: CircuitBreaker, clock: Clock) -> None:
     seconds_until_a_probe(breaker, clock)
     breaker.note_success(1.0)
     assert is_refused(breaker)
@@ -57,9 +53,7 @@ def test_a_quick_answer_ends_the_outage_and_a_slow_one_does_not(
     assert seconds_until_a_probe(breaker, clock) == 2
 
 
-def test_one_more_command_is_let_through_if_that_is_asked_for(
-    breaker: CircuitBreaker,
-) -> None:
+def test_one_more_command_may_be_asked_for(breaker: CircuitBreaker) -> None:
     breaker.try_again()
     assert breaker.admit_command(PATIENCE) == 1.0
     assert is_refused(breaker)

@@ -65,9 +65,7 @@ def test_a_call_that_takes_too_long_is_left_behind() -> None:
 
 
 @pytest.mark.parametrize("ends", [True, False], ids=["the call ends", "it does not"])
-def test_an_interrupt_comes_out_once_the_call_ends_or_a_moment_later(
-    ends: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupt_comes_out(ends: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if ends:
         # The moment is too short for a busy machine.
         monkeypatch.setattr(deadline, "INTERRUPTED_FOR", LONG)
@@ -98,9 +96,7 @@ def test_an_interrupt_comes_out_once_the_call_ends_or_a_moment_later(
     released.set()
 
 
-def test_without_threads_the_call_runs_unbounded_and_only_its_own_errors_are_kept(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_without_threads_a_call_runs_unbounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in an isolated sub-interpreter, or when the system has no more threads."""
     refusal = RuntimeError("daemon threads are disabled in this interpreter")
     monkeypatch.setattr(threading, "Thread", raising(refusal))
@@ -112,9 +108,7 @@ def test_without_threads_the_call_runs_unbounded_and_only_its_own_errors_are_kep
         bounded(raising(TimeoutError()), may_raise=False).finish_within(0.0)
 
 
-def test_a_runtime_error_of_an_interrupt_does_not_make_the_call_twice(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_an_interrupt_makes_no_call_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
     start = threading.Thread.start
 

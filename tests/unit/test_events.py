@@ -96,9 +96,7 @@ def test_an_interrupt_anywhere_in_a_block_keeps_no_later_event_back() -> None:
     assert line > 10
 
 
-def test_a_listener_that_raises_stops_nothing_and_its_text_is_not_logged(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_a_listener_that_raises_is_named(caplog: pytest.LogCaptureFixture) -> None:
     """Unless it wants to end the program."""
 
     def listener(event: Event) -> None:

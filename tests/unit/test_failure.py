@@ -116,9 +116,7 @@ ASKERS = [
     ("kind", "concerned"),
     [(UNREACHABLE, 1), (UNAVAILABLE, 3), (UNANSWERED, 3), (FOREIGN, 3), (REJECTED, 2)],
 )
-def test_a_failure_keeps_nobody_from_logging_in_but_whom_it_concerns(
-    memory: Memory, kind: str, concerned: int
-) -> None:
+def test_whom_a_failure_concerns(memory: Memory, kind: str, concerned: int) -> None:
     pause = memory.note(kind).left
     delays = [memory.history.delay_of_due(who) for who in ASKERS]
     assert delays == [pause] * concerned + [0.0] * (4 - concerned)
@@ -151,9 +149,7 @@ def test_the_failure_that_applies_longest_counts(memory: Memory) -> None:
     assert replace(memory.history, hold=50.0).delay_of_due(US) == 50.0
 
 
-def test_credentials_are_not_recognized_where_no_proof_can_be_had(
-    memory: Memory,
-) -> None:
+def test_without_a_proof_no_credentials_are_recognized(memory: Memory) -> None:
     mute = Client("url", "a", lambda salt: "")
     memory.note(REJECTED, mute)
     assert memory.history.blocking(mute) is None
@@ -179,9 +175,7 @@ def test_the_eight_last_records_are_kept_under_one_salt(memory: Memory) -> None:
 
 
 @pytest.mark.parametrize("kinds", [[FOREIGN] * 8, [REJECTED, *[UNANSWERED] * 7]])
-def test_the_ninth_attempt_waits_until_the_first_is_15_minutes_old(
-    memory: Memory, kinds: list[str]
-) -> None:
+def test_a_ninth_attempt_waits_15_minutes(memory: Memory, kinds: list[str]) -> None:
     for number, kind in enumerate(kinds):
         assert memory.history.spent_budget(US) is None
         memory.note(kind, client(str(number)))
@@ -291,7 +285,7 @@ NO_WORDS = [*NO_TEXTS, "two words", "x" * 129]
         ("soft", [1, "true", None], False),
     ],
 )
-def test_what_makes_no_sense_in_a_record_is_left_out(
+def test_junk_of_a_record_is_void(
     field: str, values: list[object], left: object
 ) -> None:
     """And the whole record, if its kind, step or end makes none."""
@@ -347,9 +341,7 @@ def test_an_attempt_counts_for_15_minutes() -> None:
         ("salt", {"salt": ""}),
     ],
 )
-def test_a_field_without_sense_is_as_good_as_missing(
-    field: str, empty: dict[str, Any]
-) -> None:
+def test_a_junk_field_is_as_good_as_missing(field: str, empty: dict[str, Any]) -> None:
     for junk in [None, -7, "x y", True, {}, [], [1], [[1, 2]], [["url", 1, "x"]]]:
         assert planted(**{field: junk}) == replace(FULL, **empty)
 
@@ -385,9 +377,7 @@ def test_a_failure_becomes_the_error_that_says_what_to_do(
 
 
 @pytest.mark.parametrize("rejected", [True, False])
-def test_a_spent_budget_becomes_the_error_that_names_the_way_out(
-    rejected: bool,
-) -> None:
+def test_the_error_of_a_spent_budget_names_the_way_out(rejected: bool) -> None:
     raised = Budget(rejected, 61.0).error()
     assert isinstance(raised, errors.CredentialsRejected) is rejected
     assert getattr(raised, "retry_after", 61.0) == 61.0

@@ -58,9 +58,7 @@ def test_a_rule_is_asked_again_until_its_write_is_applied_and_after_a_wait(
     assert told == [events.Waited(5.0)]
 
 
-def test_a_caller_waits_for_others_no_longer_than_its_limit(
-    level: Level, shared: Shared, clock: Clock
-) -> None:
+def test_a_wait_ends_at_its_limit(level: Level, shared: Shared, clock: Clock) -> None:
     shared.be_led()
     shared.meanwhile = shared.be_led
     with pytest.raises(OutOfPatience):
@@ -155,9 +153,7 @@ def test_an_interrupt_does_not_ask_the_store_for_a_lease_that_was_never_taken(
     assert shared.calls == []
 
 
-def test_an_outcome_ends_the_lease_and_stands_where_it_cannot_be_written(
-    level: Level, shared: Shared
-) -> None:
+def test_an_outcome_stands_if_it_is_not_written(level: Level, shared: Shared) -> None:
     with pytest.raises(KeyboardInterrupt), level.lease(ASK) as lease:
         lease.enter(is_last=True)
         assert lease.settle(Stay(), ASK) == Stay()

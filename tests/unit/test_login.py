@@ -50,9 +50,7 @@ def test_an_answer_of_another_server_is_foreign(status: int, body: object) -> No
 
 
 @pytest.mark.parametrize(("status", "body", "said"), answers.REJECTIONS)
-def test_a_json_object_that_refuses_is_a_rejection(
-    status: int, body: object, said: str
-) -> None:
+def test_a_refusal_in_json_is_a_rejection(status: int, body: object, said: str) -> None:
     result = assert_failed(judged(status, body), failure.REJECTED)
     assert result.why == f"POST {URL} answered {said}"
 
@@ -110,9 +108,7 @@ def test_a_retry_after_that_is_junk_counts_as_none(header: str) -> None:
 
 @settings(PATIENT, max_examples=1000)
 @given(st.just(200) | st.integers(201, 599), st.binary() | answers.mutated_answers())
-def test_whatever_comes_back_is_a_usable_token_or_a_failure(
-    status: int, body: bytes
-) -> None:
+def test_any_answer_is_a_usable_token_or_a_failure(status: int, body: bytes) -> None:
     result = judged(status, body)
     if isinstance(result, Grant):
         assert status == 200
@@ -178,9 +174,7 @@ def test_a_callable_that_gives_no_password_is_a_wrong_setting(
 
 
 @pytest.mark.parametrize("error", [CredentialsRejected("of another"), KeyError()])
-def test_errors_of_this_library_and_of_signal_handlers_pass_through_a_callable(
-    error: Exception,
-) -> None:
+def test_errors_that_pass_through_a_password_callable(error: Exception) -> None:
     def password() -> str:
         if isinstance(error, CredentialsRejected):
             raise error
@@ -201,9 +195,7 @@ def test_a_proof_shows_the_same_credentials_and_nothing_else() -> None:
         assert proof != login_with("password", **{name: "another"}).proof("ab" * 16)
 
 
-def test_a_proof_is_made_once_for_a_salt_and_a_password(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_proof_is_made_once_for_a_salt(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[object] = []
     monkeypatch.setattr(hashlib, "scrypt", lambda *a, **b: made.append(a) or b"\1")
     passwords = ["first", "first", "second"]
@@ -235,7 +227,7 @@ class Alarm:
     [Alarm(), Alarm().__call__, lambda *_: Alarm()(), functools.partial(Alarm())],
     ids=["object", "method", "function", "partial"],
 )
-def test_the_exception_of_a_signal_handler_is_found_in_what_wraps_it(
+def test_the_exception_of_a_signal_handler_is_found(
     handler: Callable[..., None],
 ) -> None:
     before = signal.signal(signal.SIGUSR1, handler)

@@ -27,9 +27,7 @@ LOCAL = "http://127.0.0.1:8080/v1"
 
 
 @pytest.mark.parametrize(("base_url", "url"), SAME + OTHER)
-def test_token_and_key_go_where_no_parser_can_doubt_the_origin(
-    base_url: str, url: str
-) -> None:
+def test_token_and_key_go_to_an_undoubted_origin(base_url: str, url: str) -> None:
     """``requests`` rewrites a URL first, so the rule applies to what it sends."""
     assert same_origin(url, base_url) is ((base_url, url) in SAME)
     auth = auth_at(base_url if origin(base_url) else BASE, store=store_with("token-1"))

@@ -55,9 +55,7 @@ def test_all_keys_share_a_hash_slot_and_each_ends_with_its_value(
     assert redis_client.xlen(keys[3]) == 1
 
 
-def test_only_the_token_is_sealed_and_opens_under_its_own_key_only(
-    redis_client: redis.Redis, redis_url: str
-) -> None:
+def test_only_the_token_is_sealed(redis_client: redis.Redis, redis_url: str) -> None:
     old, new = (Fernet.generate_key().decode() for _ in range(2))
 
     def opened(key: str, *keys: str) -> bytes:
@@ -160,9 +158,7 @@ def test_a_wrong_url_is_told_without_it(url: Any, complaint: str) -> None:
     ],
     ids=range(6),
 )
-def test_what_is_not_a_client_or_a_key_is_told_at_once(
-    client: Any, key: Any, complaint: str
-) -> None:
+def test_a_wrong_client_or_key_is_told(client: Any, key: Any, complaint: str) -> None:
     with pytest.raises(SettingsError, match=complaint) as caught:
         RedisStore(client, key)
     assert PASSWORD not in str(caught.value)
@@ -199,9 +195,7 @@ def test_a_server_is_named_without_its_password(client: Any, server: str) -> Non
     ],
     ids=range(4),
 )
-def test_a_reply_is_put_into_words_or_quoted_in_200_characters(
-    reply: str, words: str
-) -> None:
+def test_a_reply_is_put_into_words_or_quoted(reply: str, words: str) -> None:
     error, given = redis.ResponseError(reply), [memoryview(TOKEN.value), 1]
     text = describe_error(error, "here", "EVAL", KEY, given)
     assert text.startswith("Redis at here ") and words in text
@@ -213,9 +207,7 @@ def test_a_command_that_could_not_be_sent_is_told_with_the_reason() -> None:
     assert 'could not be asked EVAL: "odd"' in describe_error(error, "", "EVAL", "", [])
 
 
-def test_a_store_made_from_a_url_closes_its_connections(
-    redis_client: redis.Redis, redis_url: str
-) -> None:
+def test_a_store_closes_connections(redis_client: redis.Redis, redis_url: str) -> None:
     def names() -> list[str]:
         return [client["name"] for client in redis_client.client_list()]
 
@@ -245,9 +237,7 @@ def test_a_connection_of_a_double_of_redis_is_used_as_it_is() -> None:
     double.on_connect.assert_called_once_with()
 
 
-def test_a_wait_outlasts_the_timeout_of_a_client_that_was_handed_in(
-    redis_url: str,
-) -> None:
+def test_a_wait_outlasts_the_timeout_of_its_client(redis_url: str) -> None:
     with redis.Redis.from_url(redis_url, socket_timeout=0.3) as client:
         store = RedisStore(client, KEY)
         start = time.monotonic()

@@ -233,9 +233,7 @@ def noted(words: str, who: str, outcome: Any) -> History:
         ("fresh, mine", "fresh was refused", 900.0),
     ],
 )
-def test_a_rejection_counts_less_beside_a_token_that_was_good(
-    words: str, who: str, left: float
-) -> None:
+def test_a_rejection_beside_a_good_token(words: str, who: str, left: float) -> None:
     [rejection] = noted(words, who, Failure(REJECTED, "no")).records
     assert (rejection.left, rejection.proof) == (left, proof_of(US))
 
@@ -250,9 +248,7 @@ def test_a_failure_is_added_to_what_is_remembered() -> None:
     ("who", "left", "believed"),
     [("", 200.0, 1.0), ("", 0.5, 0.5), ("forced", 200.0, 0.0)],
 )
-def test_a_failure_known_below_is_believed_for_a_second(
-    who: str, left: float, believed: float
-) -> None:
+def test_a_copy_is_believed_for_1_s(who: str, left: float, believed: float) -> None:
     """It may be cleared there meanwhile. What is told of it is its whole rest."""
     copy = noted("mine", who, Fail(record(UNANSWERED, left)))
     assert (copy.believed, copy.records[0].left) == (believed, left)
@@ -353,9 +349,7 @@ def test_the_doubt_about_a_token_is_cleared_and_the_rest_is_kept() -> None:
         ("rubbish", FRESH, None),
     ],
 )
-def test_only_the_token_that_is_meant_is_forgotten_and_every_failure(
-    words: str, token: Any, change: Change | None
-) -> None:
+def test_what_is_forgotten(words: str, token: Any, change: Change | None) -> None:
     step = renewal.forget(holding(words), token)
     assert (step and step.change) == change
 

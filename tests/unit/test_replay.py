@@ -86,9 +86,7 @@ def test_token_and_key_leave_a_request_with_the_url_of_another_origin(
         assert (moved.url, moved.method, moved.headers["X-Mine"]) == (each, "GET", "1")
 
 
-def test_copies_continue_with_the_token_of_a_replay_unless_they_left(
-    auth: TurvoAuth,
-) -> None:
+def test_copies_continue_with_the_token_of_a_replay(auth: TurvoAuth) -> None:
     request: Any = Request("GET", BASE, auth=auth).prepare()
     newer = auth_at(BASE, store=store_with("token-2"))
     newer.token()
@@ -126,9 +124,7 @@ def test_headers_are_set_as_requests_sets_them(
         *[(iter([b"x"]), 0, False), (bytearray(b"x"), None, False)],
     ],
 )
-def test_text_bytes_and_files_with_a_position_can_be_sent_again(
-    body: Any, position: Any, can_be: bool
-) -> None:
+def test_what_can_be_sent_again(body: Any, position: Any, can_be: bool) -> None:
     request = PreparedRequest()
     request.body, request._body_position = body, position
     assert replayable(request) is can_be

@@ -96,9 +96,7 @@ def test_one_string_in_place_of_a_list_of_keys_is_an_error() -> None:
         Keyring(ONE)
 
 
-def test_without_the_package_the_message_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_without_the_package_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cryptography.fernet", None)
     with pytest.raises(SettingsError, match=r"install 'turvo_session\[encryption\]'"):
         sealing(ONE)

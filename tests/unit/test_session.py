@@ -68,9 +68,7 @@ def test_a_session_from_the_environment_can_be_pickled(
         assert other.put("/shipments/1", data=b"x").ok
 
 
-def test_all_origins_share_the_connections_that_are_closed_with_the_session(
-    turvo: FakeTurvo, session: TurvoSession
-) -> None:
+def test_all_origins_share_pools(turvo: FakeTurvo, session: TurvoSession) -> None:
     turvo.fail_next(503)
     assert session.put("/shipments/1", data=iter([b"x"])).status_code == 503
     assert session.get("/shipments/list").ok
@@ -81,9 +79,7 @@ def test_all_origins_share_the_connections_that_are_closed_with_the_session(
     assert not [*adapter._once.poolmanager.pools.keys()]
 
 
-def test_from_env_takes_the_options_of_the_session_and_of_the_auth(
-    turvo: FakeTurvo,
-) -> None:
+def test_from_env_takes_options_of_session_and_auth(turvo: FakeTurvo) -> None:
     environ = {**turvo.environ, "TURVO_USERNAME": "wrong"}
     options: Any = {"username": turvo.username, "timeout": 5}
     with TurvoSession.from_env(environ, **options) as session:
@@ -457,9 +453,7 @@ def test_a_list_is_read_from_the_offset_that_is_asked_for() -> None:
     assert listed(pages, start="24") == ([1, 2], [24, 25])
 
 
-def test_pages_are_read_when_they_are_needed(
-    turvo: FakeTurvo, session: TurvoSession
-) -> None:
+def test_pages_are_read_when_needed(turvo: FakeTurvo, session: TurvoSession) -> None:
     """Turvo gives 24 rows where 50 are asked for, and tells the next offset."""
     rows = session.records("/shipments/list", "shipments", {"pageSize": 50})
     assert turvo.api_requests == 0
@@ -469,9 +463,7 @@ def test_pages_are_read_when_they_are_needed(
     assert ids == [900_000_001 + index for index in range(60)]
 
 
-def test_a_list_without_an_end_is_an_error_and_not_an_endless_loop(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_list_without_an_end_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def details(_: TurvoSession, path: str, params: Row, **more: Any) -> Row:
         paging = {"start": params["start"] + 1, "moreAvailable": True}
         return {"pagination": paging, "rows": rows(params["start"])}

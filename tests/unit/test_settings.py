@@ -52,9 +52,7 @@ def complaint(settings: Settings) -> str:
         ("http://[::1]:8080/v1/", "http://[::1]:8080/v1"),
     ],
 )
-def test_the_spelling_of_the_base_url_makes_no_difference(
-    given: str, normal: str
-) -> None:
+def test_spellings_of_one_base_url_are_the_same(given: str, normal: str) -> None:
     settings = Settings(**{**GOOD, "base_url": given})
     settings.check()
     assert settings.normal_base_url == normal
@@ -96,9 +94,7 @@ WRONG: list[tuple[str, list[Any], str]] = [
 
 
 @pytest.mark.parametrize(("name", "values", "said"), WRONG, ids=range(len(WRONG)))
-def test_a_wrong_argument_is_named_and_not_repeated(
-    name: str, values: list[Any], said: str
-) -> None:
+def test_a_wrong_argument_is_named(name: str, values: list[Any], said: str) -> None:
     for value in values:
         text = complaint(Settings(**{**GOOD, name: value}))
         assert text.startswith(f"{name} {said}"), value
@@ -181,9 +177,7 @@ def test_an_override_takes_the_place_of_its_variable() -> None:
         ("zzz", "there is no option 'zzz'"),
     ],
 )
-def test_an_option_that_does_not_exist_is_named_with_the_nearest(
-    option: str, hint: str
-) -> None:
+def test_a_wrong_option_is_named_with_the_nearest(option: str, hint: str) -> None:
     assert hint in complaint(read(ENVIRON, {option: "pass-word"}))
 
 

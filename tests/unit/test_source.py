@@ -89,9 +89,7 @@ def test_a_due_token_is_renewed_in_one_try_and_an_expired_one_in_three(
     assert world.endpoint.tries == [(3, 2), *tries]
 
 
-def test_a_token_that_ends_during_a_failing_try_is_asked_for_in_earnest(
-    world: World, process: Process
-) -> None:
+def test_a_token_may_end_during_a_failing_try(world: World, process: Process) -> None:
     def takes_too_long(_: Extend) -> object:
         world.sleep(1.0)
         return failed(OUTAGE)
@@ -159,9 +157,7 @@ def test_a_thread_that_overtakes_its_leader_adopts_nothing(world: World) -> None
 
 @pytest.mark.parametrize("fails", [False, True])
 @pytest.mark.parametrize("share", [False, True], ids=["alone", "sharing"])
-def test_a_thread_waits_80_seconds_for_a_leader_that_is_gone(
-    world: World, share: bool, fails: bool
-) -> None:
+def test_a_gone_leader_costs_80_s(world: World, share: bool, fails: bool) -> None:
     store = MemoryStore(clock=world.clock) if share else None
     process = Process(world.endpoint, store, local=world.shared)
     world.shared.put(lease=Slot(OTHER, 120.0))
@@ -172,9 +168,7 @@ def test_a_thread_waits_80_seconds_for_a_leader_that_is_gone(
     assert told == [events.Waited(80.0), *[failure] * fails]
 
 
-def test_a_second_request_in_the_middle_of_a_login_is_an_error_at_once(
-    world: World, process: Process
-) -> None:
+def test_a_request_in_a_login_is_an_error(world: World, process: Process) -> None:
     world.endpoint.answers = [lambda _: process.get()]
     with pytest.raises(TurvoAuthError, match="this thread is getting a token already"):
         process.get()
@@ -200,9 +194,7 @@ def test_the_token_of_one_process_is_adopted_by_the_others(world: World) -> None
     assert fleet[1].told == [events.Adopted(FIRST, LIFE)]
 
 
-def test_a_lease_is_as_long_as_an_attempt_and_extended_by_its_owner(
-    world: World,
-) -> None:
+def test_a_lease_lasts_an_attempt_and_is_extended(world: World) -> None:
     left: list[float | None] = []
 
     def tries_again(extend: Extend) -> None:
@@ -220,9 +212,7 @@ def test_a_lease_is_as_long_as_an_attempt_and_extended_by_its_owner(
     assert world.shared.lease == Slot(OTHER, 5.0) and world.shared.held is None
 
 
-def test_a_process_out_of_patience_logs_in_and_leaves_the_leader_alone(
-    world: World,
-) -> None:
+def test_a_process_out_of_patience_logs_in(world: World) -> None:
     world.shared.be_led()
     world.shared.meanwhile = world.shared.be_led
     process = world.process()
@@ -232,9 +222,7 @@ def test_a_process_out_of_patience_logs_in_and_leaves_the_leader_alone(
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_a_leader_suspended_past_its_lease_adopts_the_newer_token(
-    world: World, fails: bool
-) -> None:
+def test_a_suspended_leader_adopts_a_newer_token(world: World, fails: bool) -> None:
     late, other = world.process(), world.process()
 
     def is_suspended(_: Extend) -> object:
@@ -291,9 +279,7 @@ def test_64_refused_tokens_are_known(world: World, others: int, serves: str) -> 
     assert process.ask() == serves
 
 
-def test_a_refused_token_that_is_served_again_serves(
-    world: World, process: Process
-) -> None:
+def test_a_refused_token_served_again_serves(world: World, process: Process) -> None:
     token, endpoint = process.get().token, world.endpoint
     endpoint.serves_again = True
     found = [process.ask_again(token), process.ask_again(token), process.ask()]
@@ -309,9 +295,7 @@ def test_a_refused_token_that_is_served_again_serves(
 # -- Logging in by hand ----------------------------------------------------------------
 
 
-def test_a_login_by_hand_minds_the_budget_unless_it_is_forced(
-    world: World, process: Process
-) -> None:
+def test_a_login_by_hand_minds_the_budget(world: World, process: Process) -> None:
     for text in ["gave no answer"] * 8 + ["login --force"]:
         world.endpoint.answers = [failed(UNANSWERED)]
         with pytest.raises(TurvoAuthError, match=text):
@@ -321,9 +305,7 @@ def test_a_login_by_hand_minds_the_budget_unless_it_is_forced(
 
 
 @BROKEN
-def test_a_failed_login_by_hand_is_an_error_in_spite_of_a_token(
-    world: World, broken: set[str]
-) -> None:
+def test_a_failed_login_by_hand_is_an_error(world: World, broken: set[str]) -> None:
     process = world.fleet(age=1.0)[0]
     world.shared.broken = broken
     world.endpoint.down = failed(REJECTED)
@@ -336,9 +318,7 @@ def test_a_failed_login_by_hand_is_an_error_in_spite_of_a_token(
 
 
 @pytest.mark.parametrize("broken", [ALL, {"read"}, {"swap"}], ids=range(3))
-def test_a_store_in_trouble_is_skipped_and_told_once(
-    world: World, broken: set[str]
-) -> None:
+def test_store_trouble_is_told_once(world: World, broken: set[str]) -> None:
     process = world.process()
     world.shared.broken = broken
     for number in range(1, 4):
@@ -401,9 +381,7 @@ def test_what_a_process_remembers_counts_only_while_the_store_is_away(
 
 
 @pytest.mark.parametrize("how", ["skipped", "lost during the login"])
-def test_a_token_that_came_meanwhile_is_found_before_a_failure_is_raised(
-    world: World, how: str
-) -> None:
+def test_a_token_that_came_meanwhile_is_found(world: World, how: str) -> None:
     def comes_back(_: Extend) -> object:
         world.shared.put_token("theirs")
         world.shared.broken = set() if how == "skipped" else {"swap"}
@@ -436,9 +414,7 @@ def test_a_store_may_take_longer_where_no_token_serves(world: World) -> None:
 # -- Forget, and status ----------------------------------------------------------------
 
 
-def test_a_forgotten_token_is_gone_for_all_and_so_are_the_failures(
-    world: World,
-) -> None:
+def test_a_token_and_failures_are_forgotten_for_all(world: World) -> None:
     fleet = world.fleet()
     fleet[0].get()
     fleet[2].forget()

@@ -138,9 +138,7 @@ def test_a_swap_after_any_change_writes_nothing(
 
 
 @WHICH
-def test_a_swap_after_a_value_has_ended_is_refused(
-    store: TokenStore, which: str
-) -> None:
+def test_a_swap_after_a_value_ended_fails(store: TokenStore, which: str) -> None:
     def alive() -> Snapshot | None:
         assert store.swap(store.read(), Change(**{which: Slot(b"x", 0.2)}))
         seen = store.read()
@@ -178,9 +176,7 @@ def test_a_wait_ends_when_woken(open_store: Open) -> None:
 
 
 @pytest.mark.parametrize("change", [Change(), Change(TOKEN, LEASE)], ids=["", "write"])
-def test_a_wait_that_nobody_wakes_ends_in_time_and_not_before(
-    store: TokenStore, change: Change
-) -> None:
+def test_a_wait_ends_in_time(store: TokenStore, change: Change) -> None:
     write(store, TOKEN, wake=True)
     seen = store.read()
     assert store.swap(seen, change)

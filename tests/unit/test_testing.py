@@ -165,9 +165,7 @@ def test_a_login_beside_a_living_token_follows_the_policy(
     assert not serves(third) and wire.token() not in (first, second, third)
 
 
-def test_ten_wrong_passwords_lock_the_account_for_a_quarter_of_an_hour(
-    wire: Wire, clock: Clock
-) -> None:
+def test_ten_wrong_passwords_lock_the_account(wire: Wire, clock: Clock) -> None:
     for _ in range(2):
         for _ in range(LOCKED_AFTER - 1):
             assert wire.log_in(password="wrong").json()["error"] == "invalid_grant"
@@ -263,9 +261,7 @@ def test_what_turvo_does_not_document_is_an_error_in_its_form(
         (b"BREW /v1/shipments HTTP/1.1\r\n\r\n", b"501"),
     ],
 )
-def test_a_junk_request_is_answered(
-    turvo: FakeTurvo, junk: bytes, status: bytes
-) -> None:
+def test_junk_is_answered(turvo: FakeTurvo, junk: bytes, status: bytes) -> None:
     address = ("127.0.0.1", port_of(turvo))
     with socket.create_connection(address, timeout=10) as connection:
         connection.sendall(junk)
@@ -348,9 +344,7 @@ def test_something_is_to_be_delivered_today_at_any_hour(hour: int | None) -> Non
         assert Wire(turvo).rows(**{"status[eq]": EN_ROUTE}, **due)
 
 
-def test_clocks_that_a_test_moves_move_tokens_and_shipments(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_clocks_of_the_process_move_both(monkeypatch: pytest.MonkeyPatch) -> None:
     real_time, real_clock = time.time, time.monotonic
     with FakeTurvo() as turvo:
         wire = Wire(turvo)

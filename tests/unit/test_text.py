@@ -23,9 +23,7 @@ from turvo_session.text import printable, quoted
     ],
     ids=range(8),
 )
-def test_a_text_is_quoted_on_one_line_of_printable_characters(
-    value: object, shown: str | None
-) -> None:
+def test_a_text_is_quoted_on_one_line(value: object, shown: str | None) -> None:
     assert quoted(value).isprintable() and len(quoted(value)) <= 200
     assert shown is None or quoted(value) == shown
 
