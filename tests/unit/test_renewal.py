@@ -36,15 +36,7 @@ from turvo_session.failure import (
     History,
 )
 from turvo_session.login import Grant
-from turvo_session.renewal import (
-    RELEASE,
-    Adopt,
-    Fail,
-    Got,
-    Lead,
-    Wait,
-    Write,
-)
+from turvo_session.renewal import RELEASE, Adopt, Fail, Got, Lead, Wait, Write
 from turvo_session.store import KEEP, Change, Slot
 from turvo_session.tokens import Token
 
