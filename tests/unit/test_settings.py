@@ -9,24 +9,20 @@ import pytest
 import redis
 from cryptography.fernet import Fernet
 
+from tests.support.settings_values import (
+    AFTER,
+    BEFORE,
+    DEFAULT,
+    ENVIRON,
+    GOOD,
+    NO_FILE,
+    WRONG,
+)
 from turvo_session import MemoryStore, RedisStore, SettingsError
 from turvo_session.settings import ALL_VARIABLES, FILE_VARIABLES, Settings, read
 
-DEFAULT = "https://publicapi.turvo.com/v1"
-ENVIRON = {
-    "TURVO_API_KEY": "key-0001",
-    "TURVO_USERNAME": "dispatcher@broker.example",
-    "TURVO_PASSWORD": "correct horse",
-}
-GOOD: dict[str, Any] = {
-    **{name[6:].lower(): value for name, value in ENVIRON.items()},
-    "base_url": DEFAULT,
-}
 REDIS = {"REDIS_URL": "redis://127.0.0.1:1/0"}
 FERNET_KEY = Fernet.generate_key().decode()
-NO_FILE = "/nowhere/at-all"
-BEFORE = "must not begin with a blank or a line end"
-AFTER = "must not end with a blank or a line end"
 
 
 def complaint(settings: Settings) -> str:
@@ -57,40 +53,6 @@ def test_spellings_of_one_base_url_are_the_same(given: str, normal: str) -> None
     settings.check()
     assert settings.normal_base_url == normal
     assert settings.token_key == Settings(**{**GOOD, "base_url": normal}).token_key
-
-
-NO_URLS = [
-    *("publicapi.turvo.com", "//publicapi.turvo.com", "https:///v1", "ftp://x/v1"),
-    *("https://user:pass-word@publicapi.turvo.com/v1", "https://x/v1?key=pass-word"),
-    *("https://x/v1#pass-word", "https://x\\y", "https://x@", "https://x y/v1"),
-    *("https://*.x/v1", "https://x:99999", "https://x:port", "https://[::1"),
-]
-PLAIN_HTTP = ["publicapi.turvo.com", "10.0.0.1", "[::]", "localhost.evil.test", "127.1"]
-ENDPOINTS = [
-    *(f"{DEFAULT}/oauth/token", "https://publicapi.turvo.com/OAuth/token/"),
-    *("http://127.0.0.1:8080/v1/shipments/9", "https://gateway.example/orders/list"),
-]
-TEXTS = ["base_url", "api_key", "username", "password", "client_id", "client_secret"]
-PAIR = "must be a pair of seconds, to connect and to read"
-WRONG: list[tuple[str, list[Any], str]] = [
-    ("base_url", NO_URLS, "must be an https URL such as"),
-    ("base_url", [f"http://{h}/v1" for h in PLAIN_HTTP], "must start with https, or"),
-    ("base_url", ENDPOINTS, "must not be the URL of an endpoint, but the part"),
-    ("api_key", ["k 1", "k\r\nX: y", "k\xe9", "k\0", "k" * 8193], "must be visible A"),
-    ("expiry_buffer", [-1, float("nan"), 10**400, "300", True], "must be a number of"),
-    ("token_timeout", [5, [1, 2], (1,), (0, 1), (1, None), (1, "1")], PAIR),
-    ("store", ["redis://h", redis.Redis(port=1), MemoryStore], "must be a TokenStore"),
-    ("on_event", ["print", 5], "must be a callable"),
-    ("verify", [None, 0, "", NO_FILE], "must be True, False, or the path (a string)"),
-    ("cert", ["", NO_FILE, (NO_FILE, __file__), (__file__,), 5], "must be the path (a"),
-    ("proxies", ["http://proxy", {"https": 1}, [1]], "must be a mapping such as"),
-    *((name, ["", None], "is not set") for name in TEXTS),
-    *((name, [0, b"pass-word"], "must be a string") for name in TEXTS),
-    # Mistakes of `echo` and the clipboard, which Turvo would take for wrong passwords.
-    *((name, [" pass-word"], BEFORE) for name in TEXTS),
-    *((name, ["pass-word\r\n", "pass-word\xa0"], AFTER) for name in TEXTS),
-    *((name, ["pass-word\udcff"], "must be text that UTF-8 can") for name in TEXTS),
-]
 
 
 @pytest.mark.parametrize(("name", "values", "said"), WRONG, ids=range(len(WRONG)))
