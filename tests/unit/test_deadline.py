@@ -96,18 +96,6 @@ def test_an_interrupt_comes_out(ends: bool, monkeypatch: pytest.MonkeyPatch) -> 
     released.set()
 
 
-def test_without_threads_a_call_runs_unbounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in an isolated sub-interpreter, or when the system has no more threads."""
-    refusal = RuntimeError("daemon threads are disabled in this interpreter")
-    monkeypatch.setattr(threading, "Thread", raising(refusal))
-    running, failing = bounded(threading.current_thread), bounded(raising(KeyError()))
-    assert running.finish_within(0.0) and failing.finish_within(0.0)
-    assert running.value is threading.current_thread()
-    assert isinstance(failing.error, KeyError)
-    with pytest.raises(TimeoutError):
-        bounded(raising(TimeoutError()), may_raise=False).finish_within(0.0)
-
-
 def test_an_interrupt_makes_no_call_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
     start = threading.Thread.start

@@ -12,7 +12,7 @@ from turvo_session import events
 from turvo_session import level as levels
 from turvo_session.failure import Client
 from turvo_session.level import Level, OutOfPatience
-from turvo_session.renewal import Ask, Lead, Stay, Wait, Write
+from turvo_session.renewal import Ask, Wait, Write
 from turvo_session.store import Change, MemoryStore, Slot, Snapshot, StoreError
 
 ASK = Ask(b"0" * 16, Client("url", "process"), "salt")
@@ -134,14 +134,6 @@ def test_a_store_need_have_neither_a_breaker_nor_patience(level: Level) -> None:
     assert level.look_again(ASK) is None
 
 
-def test_an_interrupt_gives_the_lease_back(level: Level, shared: Shared) -> None:
-    with pytest.raises(KeyboardInterrupt), level.lease(ASK) as lease:
-        assert lease.enter(is_last=True) == Lead(3, 2)
-        assert shared.lease == Slot(ASK.owner, 15.0)
-        raise KeyboardInterrupt
-    assert shared.lease is None
-
-
 def test_an_interrupt_does_not_ask_the_store_for_a_lease_that_was_never_taken(
     level: Level, shared: Shared
 ) -> None:
@@ -151,14 +143,3 @@ def test_an_interrupt_does_not_ask_the_store_for_a_lease_that_was_never_taken(
         shared.calls.clear()
         raise KeyboardInterrupt
     assert shared.calls == []
-
-
-def test_an_outcome_stands_if_it_is_not_written(level: Level, shared: Shared) -> None:
-    with pytest.raises(KeyboardInterrupt), level.lease(ASK) as lease:
-        lease.enter(is_last=True)
-        assert lease.settle(Stay(), ASK) == Stay()
-        assert shared.lease is None
-        lease.enter(is_last=True)
-        shared.broken = ALL
-        assert lease.settle(Stay(), ASK) == Stay()
-        raise KeyboardInterrupt  # a lease that cannot be given back does not hide it

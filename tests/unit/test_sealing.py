@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import pickle
 import re
 import subprocess
 import sys
@@ -100,11 +99,3 @@ def test_without_the_package_it_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(sys.modules, "cryptography.fernet", None)
     with pytest.raises(SettingsError, match=r"install 'turvo_session\[encryption\]'"):
         sealing(ONE)
-
-
-def test_keys_neither_show_nor_pickle() -> None:
-    ring = Keyring([ONE, TWO])
-    for secret in (ring, Keyring(ring), sealing(ONE)):
-        assert ONE not in f"{secret!r} {secret} {vars(secret)}"
-        with pytest.raises(TypeError, match="cannot be pickled"):
-            pickle.dumps(secret)

@@ -7,7 +7,6 @@ import pickle
 import time
 from collections.abc import Iterator
 from itertools import islice, product
-from re import escape
 from traceback import walk_tb
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -324,8 +323,9 @@ def test_details_returns_what_is_in_the_envelope(details: Any) -> None:
         (200, envelope(5, errorMessage=["x"], errorCode={}), "200", "no errorMessage"),
         (500, envelope("SUCCESS"), "500", "no errorMessage"),
         (302, envelope("SUCCESS"), "302", "no errorMessage"),
+        (400, envelope("E", errorMessage="\x1b[2J\nx", errorCode="\r4"), "4", "[2J x"),
     ],
-    ids=range(6),
+    ids=range(7),
 )
 def test_the_error_repeats_what_turvo_says(
     status: int, content: Any, code: str, message: str
@@ -351,20 +351,6 @@ def test_an_answer_without_an_envelope_is_an_error(content: Any) -> None:
     assert isinstance(refused, requests.HTTPError)
     assert refused.response.status_code == 403
     assert 'is 403 "Forbidden"' in str(refused)
-
-
-def test_text_of_the_server_s_is_shown_without_control_characters_and_cut() -> None:
-    escapes = "\x1b]0;owned\x07\x1b[2J\r\nERROR root: forged"
-    plain = "]0;owned [2J ERROR root: forged"
-    error = envelope("ERROR", errorMessage=escapes, errorCode=escapes)
-    for content in (error, {"message": escapes}, b"<html>"):
-        text = str(error_of(500, content, reason=escapes))
-        assert plain in text and text.isprintable()
-    big = envelope("ERROR", errorMessage="A" * 5_000_000)
-    assert len(error_of(500, big).message) == 200
-    session, _ = answered(200, envelope(**{escapes: [1], "b": [1]}))
-    with pytest.raises(TurvoResponseError, match=f'the lists are: "{escape(plain)}"'):
-        list(session.records("/x", "rows"))
 
 
 def test_the_token_and_the_key_are_left_out_of_what_turvo_says() -> None:

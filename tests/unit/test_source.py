@@ -265,6 +265,22 @@ def test_a_failure_is_everybodys_error_until_the_next_try(
     assert len(told) == len(times)
 
 
+@pytest.mark.parametrize(
+    ("user", "url_hash", "tries"),
+    [("wrong", "url", (3, 2)), ("cut off", "url", (1, 2)), ("right", "typo", (3, 2))],
+)
+def test_a_failed_login_keeps_nobody_but_its_owner(
+    world: World, user: str, url_hash: str, tries: tuple[int, int]
+) -> None:
+    owner = world.process(user, url_hash=url_hash)
+    world.endpoint.answers = [failed(FOREIGN)]
+    assert owner.ask() == owner.ask() != "token-1"
+    assert world.process(url_hash="url").ask() == "token-2"
+    assert world.endpoint.tries == [(3, 2), tries]
+    world.sleep(BELIEVED_FOR)
+    assert owner.ask() == "token-2"
+
+
 # -- Refused ---------------------------------------------------------------------------
 
 
@@ -315,19 +331,6 @@ def test_a_failed_login_by_hand_is_an_error(world: World, broken: set[str]) -> N
 
 
 # -- A store in trouble ----------------------------------------------------------------
-
-
-@pytest.mark.parametrize("broken", [ALL, {"read"}, {"swap"}], ids=range(3))
-def test_store_trouble_is_told_once(world: World, broken: set[str]) -> None:
-    process = world.process()
-    world.shared.broken = broken
-    for number in range(1, 4):
-        assert process.ask() == f"token-{number}"
-        world.sleep(LIFE)
-    assert len(process.heard(events.StoreFailed)) == 1 and process.store_errors >= 3
-    world.shared.broken = set()
-    assert process.ask() == world.shared.held == "token-4"
-    assert len(process.heard(events.StoreRecovered)) == 1
 
 
 @pytest.mark.parametrize("kind", [UNANSWERED, REJECTED])
