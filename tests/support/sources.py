@@ -195,6 +195,19 @@ class Room(MemoryStore):
         super().wait(seen, seconds)
 
 
+class LateLeader(Room):
+    """A room in which a caller that has put a token is held back."""
+
+    def __init__(self, clock: Callable[[], float], seats: int) -> None:
+        super().__init__(clock, seats)
+        self.let_go = threading.Event()
+
+    def swap(self, seen: Snapshot, change: Change) -> bool:
+        applied = super().swap(seen, change)
+        assert not change.wake or self.let_go.wait(LONG)
+        return applied
+
+
 class Process(TokenSource):
     """A source that keeps the events it told, and spells what it answers."""
 

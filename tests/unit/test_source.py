@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -18,6 +17,7 @@ from tests.support.sources import (
     LIFE,
     OTHER,
     Extend,
+    LateLeader,
     Process,
     Room,
     Shared,
@@ -33,13 +33,13 @@ from turvo_session.failure import UNAVAILABLE as OUTAGE
 from turvo_session.login import Grant
 from turvo_session.renewal import Got
 from turvo_session.source import FailureStatus, TokenStatus
-from turvo_session.store import Change, MemoryStore, Slot, Snapshot
+from turvo_session.store import MemoryStore, Slot
 from turvo_session.tokens import Token, dump, fingerprint
 
 NO_TOKEN, NO_ANSWER = "CredentialsRejected", "TokenEndpointUnavailable"
 FIRST = fingerprint("token-1")
 BROKEN = pytest.mark.parametrize(
-    "broken", [set(), {"swap"}, ALL], ids=["nothing", "swap", "all"]
+    "broken", [set(), {"swap"}, ALL], ids=["none", "swap", "all"]
 )
 
 
@@ -125,17 +125,6 @@ def test_64_threads_log_in_once(world: World, when: str, share: bool) -> None:
     assert {one.result() for one in calls} == {expected}
     assert world.logins == before + 1 and len(process.heard(events.Waited)) >= 63
     assert not process.heard(events.Adopted)
-
-
-class LateLeader(Room):
-    """A room in which a caller that has put a token is held back."""
-
-    let_go = threading.Event()
-
-    def swap(self, seen: Snapshot, change: Change) -> bool:
-        applied = super().swap(seen, change)
-        assert not change.wake or self.let_go.wait(LONG)
-        return applied
 
 
 def test_a_thread_that_overtakes_its_leader_adopts_nothing(world: World) -> None:
