@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
+from copy import copy
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from weakref import finalize
@@ -235,19 +236,53 @@ def _greet_server(connection: Any) -> None:
 def _with_new_pool(client: Any) -> Any:
     """Return a client like ``client`` with a pool of its own, if that can be made."""
     pool: Any = getattr(client, "connection_pool", None)
-    if type(pool).__name__ not in ("ConnectionPool", "BlockingConnectionPool"):
+    make_pool = _POOL_MAKERS.get(type(pool).__name__)
+    if make_pool is None:
         return client
-    options = {
+    try:
+        return type(client)(connection_pool=make_pool(pool))
+    except Exception:  # noqa: BLE001 - a class of somebody else's
+        return client
+
+
+def _options_of(pool: Any) -> dict[str, Any]:
+    return {
         **pool.connection_kwargs,
         "connection_class": pool.connection_class,
         "max_connections": pool.max_connections,
     }
-    if hasattr(pool, "timeout"):
-        options["timeout"] = pool.timeout
-    try:
-        return type(client)(connection_pool=type(pool)(**options))
-    except Exception:  # noqa: BLE001 - a class of somebody else's
-        return client
+
+
+def _like_pool(pool: Any) -> Any:
+    return type(pool)(**_options_of(pool))
+
+
+def _like_blocking_pool(pool: Any) -> Any:
+    return type(pool)(timeout=pool.timeout, **_options_of(pool))
+
+
+def _like_sentinel_pool(pool: Any) -> Any:
+    """Return a pool for the same service. Its sentinels are asked by new clients."""
+    sentinels = copy(pool.sentinel_manager)
+    sentinels.sentinels = [_with_new_pool(one) for one in sentinels.sentinels]
+    options = _options_of(pool)
+    del options[
+        "connection_pool"
+    ]  # a pool tells its connections here where they belong
+    return type(pool)(
+        pool.service_name,
+        sentinels,
+        is_master=pool.is_master,
+        check_connection=pool.check_connection,
+        **options,
+    )
+
+
+_POOL_MAKERS: dict[str, Callable[[Any], Any]] = {
+    "ConnectionPool": _like_pool,
+    "BlockingConnectionPool": _like_blocking_pool,
+    "SentinelConnectionPool": _like_sentinel_pool,
+}
 
 
 def _disconnect(pool: Any, process: int) -> None:

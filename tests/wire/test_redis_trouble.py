@@ -6,7 +6,7 @@ import gc
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 import pytest
 import redis
+from redis.sentinel import Sentinel
 
 from tests.support.clock import Clock
 from tests.support.forks import is_true_in_child
@@ -293,36 +294,61 @@ CLIENTS: dict[str, Callable[[str], Any]] = {
 }
 
 
+@contextmanager
+def store_over(kind: str, server: RedisServer) -> Iterator[RedisStore]:
+    """Return a store whose client is of this kind, and close its connections."""
+    with ExitStack() as stack:
+        if kind == "url":
+            yield RedisStore.from_url(server.url, KEY)
+            return
+        if kind == "sentinel":
+            watch = f"sentinel monitor turvo 127.0.0.1 {server.port} 1"
+            watching = stack.enter_context(RedisServer(watch, port=0, sentinel=True))
+            sentinel = Sentinel([("127.0.0.1", watching.port)])
+            client = sentinel.master_for("turvo")
+        else:
+            client = CLIENTS[kind](server.url)
+        yield RedisStore(client, KEY)
+        for pool in pools_of(client):
+            pool.disconnect()
+
+
+def pools_of(client: redis.Redis) -> list[redis.ConnectionPool]:
+    """Return its pool, and those of the sentinels that it asks."""
+    pool = client.connection_pool
+    sentinel = getattr(pool, "sentinel_manager", None)
+    others = sentinel.sentinels if sentinel else []
+    return [pool, *[one.connection_pool for one in others]]
+
+
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-@pytest.mark.parametrize("kind", ["url", *CLIENTS])
+@pytest.mark.parametrize("kind", ["url", "sentinel", *CLIENTS])
 def test_a_child_forked_while_a_thread_is_in_the_pool_has_a_pool_of_its_own(
     redis_server: RedisServer, kind: str
 ) -> None:
     """As far as another pool can be made."""
-    store = RedisStore.from_url(redis_server.url, KEY)
-    if kind != "url":
-        store = RedisStore(CLIENTS[kind](redis_server.url), KEY)
-    write(store, TOKEN)
-    pool = store._client.of_this_process().connection_pool
     locked, release = threading.Event(), threading.Event()
 
-    def hold_lock() -> None:
-        with threading.Lock() if kind == "strange" else pool._lock:
+    def hold_locks(client: redis.Redis) -> None:
+        with ExitStack() as stack:
+            for pool in pools_of(client) if kind != "strange" else ():
+                stack.enter_context(pool._lock)
             locked.set()
             release.wait(LONG)
 
-    holder = Call(hold_lock)
-    assert locked.wait(LONG)
+    with store_over(kind, redis_server) as store:
+        write(store, TOKEN)
+        holder = Call(partial(hold_locks, store._client.of_this_process()))
+        assert locked.wait(LONG)
 
-    def reads_and_collects() -> bool:
-        nonlocal store, pool
-        seen = store.read()
-        del store, pool
-        gc.collect()
-        return seen.token is not None
+        def reads_and_collects() -> bool:
+            nonlocal store
+            seen = store.read()
+            del store
+            gc.collect()
+            return seen.token is not None
 
-    assert is_true_in_child(reads_and_collects)
-    release.set()
-    holder.result()
-    assert store.read().token is not None
-    pool.disconnect()
+        assert is_true_in_child(reads_and_collects)
+        release.set()
+        holder.result()
+        assert store.read().token is not None
