@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import pickle
 from typing import Any
@@ -55,13 +54,6 @@ def test_only_an_auth_of_the_environment_can_be_pickled(
     for own in (TurvoAuth.from_env(username="me"), TurvoAuth.from_env(ENVIRON)):
         with pytest.raises(TypeError, match=r"use TurvoAuth\.from_env\(\) without"):
             pickle.dumps(own)
-
-
-def test_a_copy_is_the_same_auth_and_true() -> None:
-    """A second one would log in for itself; one that is false would lose to netrc."""
-    auth = TurvoAuth.from_env(ENVIRON)
-    assert copy.copy(auth) is copy.deepcopy({"auth": [auth]})["auth"][0] is auth
-    assert auth
 
 
 def test_a_token_serves_until_due(

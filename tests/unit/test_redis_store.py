@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import pickle
 import socket
 import time
 from collections.abc import Callable
@@ -162,13 +161,6 @@ def test_a_wrong_client_or_key_is_told(client: Any, key: Any, complaint: str) ->
     with pytest.raises(SettingsError, match=complaint) as caught:
         RedisStore(client, key)
     assert PASSWORD not in str(caught.value)
-
-
-def test_a_store_shows_only_its_key_and_cannot_be_pickled() -> None:
-    store = RedisStore.from_url(f"redis://:{PASSWORD}@127.0.0.1:1/0", "a\udcff")
-    assert repr(store) == str(store) == r"<RedisStore a\udcff>"
-    with pytest.raises(TypeError, match="make one in each process"):
-        pickle.dumps(store)
 
 
 @pytest.mark.parametrize(

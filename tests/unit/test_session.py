@@ -31,9 +31,6 @@ def session(turvo: FakeTurvo) -> Iterator[TurvoSession]:
         yield session
 
 
-# Making one
-
-
 @pytest.mark.parametrize(
     ("auth", "given"),
     [
@@ -91,8 +88,6 @@ def test_from_env_takes_options_of_session_and_auth(turvo: FakeTurvo) -> None:
         with pytest.raises(SettingsError, match=said):
             TurvoSession.from_env(turvo.environ, **option)
 
-
-# URLs, timeouts, proxies
 
 LOCAL = "http://127.0.0.1:1"
 
@@ -198,8 +193,6 @@ def test_a_request_to_this_machine_keeps_its_own_auth() -> None:
     assert sent == ["Basic", "Bearer"]
 
 
-# Retries
-
 REPEATED = (429, 502, 503, 504)
 
 
@@ -289,9 +282,6 @@ def test_a_body_is_repeated_in_full_or_not_at_all(
     assert bodies == [b"whole"] * times
 
 
-# Turvo's envelope
-
-
 def envelope(status: object = "SUCCESS", **details: object) -> Row:
     return {"Status": status, "details": details}
 
@@ -369,8 +359,6 @@ def test_the_token_and_the_key_are_left_out_of_what_turvo_says() -> None:
         frames = [frame for frame, _ in walk_tb(error.__traceback__)][2:]
         assert SECRET not in repr([frame.f_locals for frame in frames])
 
-
-# Lists
 
 Pages = dict[int, tuple[list[Row] | None, object, object]]
 

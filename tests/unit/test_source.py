@@ -54,9 +54,6 @@ def process(request: pytest.FixtureRequest, world: World) -> Process:
     return world.alone() if request.param == "alone" else world.process()
 
 
-# -- One process -----------------------------------------------------------------------
-
-
 def test_the_first_call_logs_in_and_the_next_do_not(process: Process) -> None:
     assert process.get() == Got(Token("token-1", 1000.0, LIFE, 300.0))
     assert [process.ask() for _ in range(5)] == ["token-1"] * 5
@@ -99,9 +96,6 @@ def test_a_token_may_end_during_a_failing_try(world: World, process: Process) ->
     world.endpoint.answers = [takes_too_long]
     assert process.ask() == "token-3"
     assert world.endpoint.tries == [(3, 2), (1, 2), (3, 2)]
-
-
-# -- Threads ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("share", [False, True], ids=["alone", "sharing"])
@@ -173,9 +167,6 @@ def test_events_are_told_when_no_lease_is_held(world: World) -> None:
     assert leases == [None, None]
 
 
-# -- Processes -------------------------------------------------------------------------
-
-
 def test_the_token_of_one_process_is_adopted_by_the_others(world: World) -> None:
     fleet = world.fleet()
     found = [spelled(process.get()) for process in fleet * 2]
@@ -226,9 +217,6 @@ def test_a_suspended_leader_adopts_a_newer_token(world: World, fails: bool) -> N
     assert late.heard(events.LoginFailed) == [failure] * fails
 
 
-# -- Failed logins ---------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("kind", "error", "times"),
     [
@@ -270,9 +258,6 @@ def test_a_failed_login_keeps_nobody_but_its_owner(
     assert owner.ask() == "token-2"
 
 
-# -- Refused ---------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(("others", "serves"), [(63, "token-66"), (64, "old")])
 def test_64_refused_tokens_are_known(world: World, others: int, serves: str) -> None:
     """Or one of them would be adopted from a store that could not be written."""
@@ -297,9 +282,6 @@ def test_a_refused_token_served_again_serves(world: World, process: Process) -> 
     assert [process.ask(), process.ask(), world.logins] == ["token-1", "token-1", 4]
 
 
-# -- Logging in by hand ----------------------------------------------------------------
-
-
 def test_a_login_by_hand_minds_the_budget(world: World, process: Process) -> None:
     for text in ["gave no answer"] * 8 + ["login --force"]:
         world.endpoint.answers = [failed(UNANSWERED)]
@@ -317,9 +299,6 @@ def test_a_failed_login_by_hand_is_an_error(world: World, broken: set[str]) -> N
     with pytest.raises(CredentialsRejected):
         process.log_in()
     assert process.ask() == "token-1"
-
-
-# -- A store in trouble ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", [UNANSWERED, REJECTED])
@@ -401,9 +380,6 @@ def test_a_store_may_take_longer_where_no_token_serves(world: World) -> None:
     assert patience_of(lambda: process.renew(token)) == "patient for 3 s"
     world.sleep(LIFE)
     assert patience_of(process.get) == "patient for 3 s"
-
-
-# -- Forget, and status ----------------------------------------------------------------
 
 
 def test_a_token_and_failures_are_forgotten_for_all(world: World) -> None:
@@ -493,9 +469,6 @@ def test_a_due_token_serves_where_no_login_is_allowed(world: World) -> None:
     room.put(token=Slot(dump(due, world.clock()), 100.0))
     assert process.ask_again(refused, may_login=False) == "Adopt due"
     assert world.logins == 1
-
-
-# -- Interrupts ------------------------------------------------------------------------
 
 
 class TimeLimit(Exception):

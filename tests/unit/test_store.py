@@ -165,16 +165,6 @@ def test_no_swap_of_many_threads_is_lost(open_store: Open) -> None:
     assert values(open_store().read())[0] == b"60"
 
 
-def test_a_wait_ends_when_woken(open_store: Open) -> None:
-    store = open_store()
-    write(store, None, LEASE)
-    seen = store.read()
-    calls = [Call(lambda: open_store().wait(seen, LONG)) for _ in range(6)]
-    write(store, TOKEN, None, wake=True)
-    for call in calls:
-        call.result()
-
-
 @pytest.mark.parametrize("change", [Change(), Change(TOKEN, LEASE)], ids=["", "write"])
 def test_a_wait_ends_in_time(store: TokenStore, change: Change) -> None:
     write(store, TOKEN, wake=True)

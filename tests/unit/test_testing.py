@@ -84,9 +84,6 @@ def test_it_frees_its_port_and_closes_idle_connections() -> None:
         assert port_of(second) == port
 
 
-# The token endpoint
-
-
 def test_a_login_is_answered_as_turvo_answers_it(turvo: FakeTurvo, wire: Wire) -> None:
     answer = wire.log_in().json()
     told = [answer[name] for name in ("token_type", "expires_in", "scope")]
@@ -177,9 +174,6 @@ def test_ten_wrong_passwords_lock_the_account(wire: Wire, clock: Clock) -> None:
     assert wire.log_in().ok
 
 
-# The API
-
-
 def test_each_documented_filter_passes_what_it_names() -> None:
     documented = {f"{name}[{how}]" for name, hows in FILTERS.items() for how in hows}
     assert {row[0] for row in FILTERED} == documented
@@ -266,9 +260,6 @@ def test_what_is_sent_arrives(wire: Wire, in_chunks: bool, path: str) -> None:
     assert (head.status_code, head.content) == (200, b"")
 
 
-# Time
-
-
 def test_shipments_go_their_way_and_nothing_else_changes() -> None:
     clock, met = Clock(), set()
     with FakeTurvo(shipments=20, clock=clock, now=DAY) as turvo:
@@ -339,9 +330,6 @@ def test_the_present_of_the_shipments_can_be_a_callable() -> None:
         assert wire.call(LIST, token=token).status_code == 401
 
 
-# Data of the test's own
-
-
 def test_own_shipments_are_completed_and_stay_as_they_are() -> None:
     odd = {"id": 9, "customerOrder": None, "carrierOrder": [7]}
     with FakeTurvo(shipments=iter([{"customId": "A1"}, OWN, odd]), now=DAY) as turvo:
@@ -383,9 +371,6 @@ def test_an_own_answer_is_given_for_its_path_and_method(wire: Wire) -> None:
     assert posted.headers["X-Made-By"] == "me"
     assert wire.call("/v2/orders/1").json() is None
     assert wire.call("/orders/1", token="x").status_code == 401
-
-
-# Levers
 
 
 def test_levers_fire_in_order_where_and_as_often_as_told(wire: Wire) -> None:
