@@ -228,7 +228,7 @@ def test_a_new_token_that_ends_the_old_one_is_adopted_by_all(site: Site) -> None
 # Refusals
 
 
-def test_a_forbidden_path_costs_three_logins_at_once_and_one_more_a_minute(
+def test_a_forbidden_path_costs_three_logins_at_most_and_one_more_a_minute(
     site: Site,
 ) -> None:
     """200 requests of 8 processes: all of them see the 401, and other paths work.
