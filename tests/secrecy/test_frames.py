@@ -20,6 +20,7 @@ from typing import Any
 
 import cloudpickle
 import pytest
+import redis
 
 import turvo_session
 from tests.support.leaks import frames_of_ours, opened, reachable
@@ -85,6 +86,30 @@ def test_no_mistake_puts_a_secret_into_a_traceback(name: str) -> None:
             found |= {f"{type(error).__name__}: {leak}" for leak in leaks(error)}
     assert raised
     assert found == set()
+
+
+def test_what_holds_a_secret_cannot_be_opened(turvo: FakeTurvo, redis_url: str) -> None:
+    """By what follows containers and the attributes of objects, however deep."""
+    for thing in holders(turvo, redis_url):
+        texts = [text for text in opened([thing]) if KNOWN.found(text)]
+        assert not texts, (thing, KNOWN.found(texts[0]))
+
+
+def test_what_holds_a_secret_is_neither_copied_nor_pickled(
+    turvo: FakeTurvo, redis_url: str
+) -> None:
+    """Nor is what it holds. An answer pickles without the hook of its request."""
+    met = set()
+    for thing in reachable([*holders(turvo, redis_url)]):
+        name = type(thing).__name__
+        if name in HIDDEN:
+            met.add(name)
+            assert copy.copy(thing) is thing
+            assert copy.deepcopy(thing) is thing
+            for package in (pickle, cloudpickle) if name != "Attachment" else ():
+                with pytest.raises(TypeError, match=f"^a {name} holds"):
+                    package.dumps(thing)
+    assert met == HIDDEN
 
 
 def mistaken() -> Iterator[dict[str, str]]:
@@ -218,30 +243,6 @@ def test_an_interrupted_call_of_redis_shows_no_token_and_no_password(call: str) 
     assert leaks(caught.value) == []
 
 
-def test_what_holds_a_secret_cannot_be_opened(turvo: FakeTurvo, redis_url: str) -> None:
-    """By what follows containers and the attributes of objects, however deep."""
-    for thing in holders(turvo, redis_url):
-        texts = [text for text in opened([thing]) if KNOWN.found(text)]
-        assert not texts, (thing, KNOWN.found(texts[0]))
-
-
-def test_what_holds_a_secret_is_neither_copied_nor_pickled(
-    turvo: FakeTurvo, redis_url: str
-) -> None:
-    """Nor is what it holds. An answer pickles without the hook of its request."""
-    met = set()
-    for thing in reachable([*holders(turvo, redis_url)]):
-        name = type(thing).__name__
-        if name in HIDDEN:
-            met.add(name)
-            assert copy.copy(thing) is thing
-            assert copy.deepcopy(thing) is thing
-            for package in (pickle, cloudpickle) if name != "Attachment" else ():
-                with pytest.raises(TypeError, match=f"^a {name} holds"):
-                    package.dumps(thing)
-    assert met == HIDDEN
-
-
 def test_the_search_finds_what_can_be_opened() -> None:
     """A search that finds nothing proves nothing."""
 
@@ -264,6 +265,7 @@ def test_the_search_finds_what_can_be_opened() -> None:
             part,
             Slotted(part),
             [Slotted({"deep": Slotted(part)})],
+            redis.ResponseError(part),
             SimpleNamespace(part=part),
         ):
             assert [text for text in opened([thing]) if KNOWN.found(text)]

@@ -176,10 +176,12 @@ def test_a_tracer_of_redis_commands_sees_no_token(
     ring = [Fernet.generate_key().decode()] * keys
     with Traced.from_url(redis_url) as client:
         store = RedisStore(client, "turvo:traced", encryption_keys=ring)
-        token = TurvoAuth.from_env(turvo.environ, store=store).token()
+        auth = TurvoAuth.from_env(turvo.environ, store=store)
+        token = auth.token()
         stored = client.get("turvo:traced")
+        auth.login()
 
-    assert turvo.logins == 1
+    assert turvo.logins == 2
     assert "EVAL" in Traced.spans
     spans = "\n".join(Traced.spans)
     assert token.access_token not in spans

@@ -29,6 +29,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+import redis
 import requests
 from cryptography.fernet import Fernet
 
@@ -191,6 +192,7 @@ def login_while_others_print_and_log_everything(world: World) -> None:
     def make_record(*args: Any, **options: Any) -> logging.LogRecord:
         record = regular(*args, **options)
         world.evidence.say("a new log record", vars(record))
+        world.evidence.objects(record.args)
         return record
 
     world.closing.callback(logging.setLogRecordFactory, regular)
@@ -303,15 +305,21 @@ def replay_is_cut_off(world: World) -> None:
     world.fails(requests.ConnectionError, world.get, auth)
 
 
+_IS_QUOTED = re.compile(
+    r"""GET "[^"]*": [^"]+("[^"]*"( [(]code (?!7).*)?)?""", re.DOTALL
+).fullmatch
+
+
 def _envelope(status: int, body: Any) -> Travel:
     def travel(world: World) -> None:
         text = json.dumps(body) if body else f"<p>THE TOKEN {HOSTILE}"
         world.turvo.fail_next(status, times=9, body=text, path="/odd")
         errors = (TurvoResponseError, requests.HTTPError)
         with world.keep(TurvoSession(world.auth(), retries=0)) as session:
-            said = world.fails(errors, next, session.records("/odd", "shipments"))
-            said += world.fails(errors, session.details, "/odd" + "d" * 10_000)
-        assert re.sub('"[^"]*"|code 7|code THE TOKEN', "", said).count('"') == 0
+            long = "/odd" + "d" * 10_000
+            for call in (session.details, lambda path: next(session.records(path, ""))):
+                said = world.fails(errors, call, long)
+                assert _IS_QUOTED(said), said
         world.command("get", "/odd", code=1)
 
     return travel
@@ -333,7 +341,7 @@ for _number, _case in enumerate(
 @path
 def redirect_to_a_hostile_url(world: World) -> None:
     """Which ``requests`` cannot parse, and repeats."""
-    location = f"http://\u2100{HOSTILE.partition(chr(13))[0]}".encode().decode("latin1")
+    location = "http://\u2100\x1b\u202e/".encode().decode("latin1")
     world.turvo.fail_next(302, headers={"Location": location}, path="/odd")
     world.command("get", "/odd", code=1)
     with pytest.raises(requests.RequestException):
@@ -462,6 +470,8 @@ def redis_has_a_hostile_name(world: World) -> None:
     for kind in ("sentinel", "cluster", "path", "host", "port"):
         world.fails(StoreError, RedisStore(Nameless(kind), "key").read)
         world.fails(StoreError, RedisStore(Refusing(kind), "key").read)
+    client = Nameless("host", redis.ResponseError(HOSTILE * 1000))
+    world.fails(StoreError, RedisStore(client, "key").read)
 
 
 @path
@@ -517,13 +527,14 @@ def planted_values(world: World) -> None:
     client, key, token = world.redis, world.key, f"3b_-{world.turvo._uuid()}"
     url_hash = world.auth()._source._login.url_hash
     kinds = ("unavailable", "unanswered", "foreign")
-    for why in (HOSTILE, f"{token} {HOSTILE}" * 100_000, "go to http://evil.example"):
+    evil = 'go to "http://evil.example"'
+    for why in (HOSTILE, f"{token} {HOSTILE}" * 100_000, evil):
         records = [Record(kind, why, url_hash, left=9, kept=9) for kind in kinds]
         planted = History(records=tuple(records)).slot()
         assert planted
         client.set(companion(key, "failures"), planted.value, ex=9)
         client.set(key, f"{token} {HOSTILE}", ex=9)
-        world.command("status", code=None)
+        assert '"http' not in world.command("status", code=None)
         world.fails(requests.RequestException, world.get, world.auth())
         client.flushall()
     for name in (key, companion(key, "failures")):

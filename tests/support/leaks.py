@@ -254,6 +254,8 @@ def opened(roots: Collection[object]) -> Iterator[str | bytes]:
             continue
         with suppress(Exception):  # of half an object
             yield repr(thing)
+        if isinstance(thing, BaseException):
+            todo += [*thing.args, str(thing), thing.__cause__, thing.__context__]
         if isinstance(thing, bytearray):
             yield bytes(thing)
         elif isinstance(thing, list | tuple | set | frozenset | deque):

@@ -209,7 +209,8 @@ FIELDS = {"salt", "records", "attempts", "refill", "doubted", "hold", "believed"
 class Nameless:
     """A client of a Redis that is away, and whose name comes from elsewhere."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, error: redis.RedisError | None = None) -> None:
+        self.error = error or redis.ConnectionError("away")
         names = {HOSTILE * 1000: None}
         self.options: dict[str, Any] = {}
         if kind == "sentinel":
@@ -223,7 +224,7 @@ class Nameless:
         return self.options
 
     def execute_command(self, *_: object) -> None:
-        raise redis.ConnectionError("away")
+        raise self.error
 
 
 class Refusing(Nameless):
