@@ -11,6 +11,10 @@ counts as noticed. The exit code is 1 if fewer than 95 % are noticed.
 mutants at random. All of them take about an hour on one processor. Works where
 ``os.fork`` does.
 
+``python -m tests.mutation.masks`` is another round. It takes out what keeps secrets out
+of frames, pickles, traces and messages, one mask at a time, and every one of them must
+be missed by a test of ``tests/secrecy``.
+
 mutmut 3.8 was tried first. It leaves module constants, class bodies and decorated
 functions alone, where much of this core is, and its trampolines add frames to every
 call, which the tests of interrupts count.

@@ -12,7 +12,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,25 +74,28 @@ class Tree:
         ignored = shutil.ignore_patterns(".*", "__pycache__")
         shutil.copytree(ROOT, self._root, ignore=ignored, dirs_exist_ok=True)
 
-    def seconds_of(self, module: str) -> float:
-        """Run a module's tests unchanged, and return how long they took."""
+    def seconds_of(self, files: Iterable[str]) -> float:
+        """Run test files unchanged, and return how long they took."""
         start = time.monotonic()
-        if self._run(module, 600) != 0:
-            raise SystemExit(f"the tests of {module} fail without a change")
+        if self._run(files, 600) != 0:
+            raise SystemExit(f"{', '.join(files)} fail without a change")
         return time.monotonic() - start
 
-    def notices(self, job: Job, limit: float) -> bool:
-        """Return whether a test fails, or takes longer than ``limit`` seconds."""
-        path = self._root / f"turvo_session/{job.module}.py"
+    def notices(
+        self, module: str, text: str, files: Iterable[str], limit: float
+    ) -> bool:
+        """Return whether a test fails, or takes longer than ``limit`` seconds.
+
+        ``text`` takes the place of the ``module`` while the test ``files`` run.
+        """
+        path = self._root / f"turvo_session/{module}.py"
         before = path.read_text("utf-8")
-        path.write_text(job.mutant.text, "utf-8")
-        status = self._run(job.module, limit)
+        path.write_text(text, "utf-8")
+        status = self._run(files, limit)
         path.write_text(before, "utf-8")
         return status != 0
 
-    def _run(self, module: str, limit: float) -> int:
-        names = [f"tests/unit/{name}.py" for name in TESTS[module]]
-        files = [name for name in names if (self._root / name).exists()]
+    def _run(self, files: Iterable[str], limit: float) -> int:
         child = os.fork()
         if child:
             return os.waitpid(child, 0)[1]
@@ -110,6 +113,12 @@ class Tree:
             os._exit(99)
 
 
+def test_files_of(module: str) -> list[str]:
+    """Return the test files of a module."""
+    names = [f"tests/unit/{name}.py" for name in TESTS[module]]
+    return [name for name in names if (ROOT / name).exists()]
+
+
 def jobs_of(modules: list[str]) -> Iterator[Job]:
     """Yield every change of these modules."""
     for module in modules:
@@ -122,10 +131,12 @@ def count_killed(jobs: list[Job], tree: Tree) -> int:
     """Make one change after the other; return how many of them a test notices."""
     killed = 0
     modules = {job.module for job in jobs}
-    limits = {name: 4 * tree.seconds_of(name) + 10 for name in sorted(modules)}
+    files = {name: test_files_of(name) for name in modules}
+    limits = {name: 4 * tree.seconds_of(files[name]) + 10 for name in sorted(modules)}
     for number, job in enumerate(jobs, 1):
         position = f"{number:4}/{len(jobs)}"
-        if tree.notices(job, limits[job.module]):
+        text, limit = job.mutant.text, limits[job.module]
+        if tree.notices(job.module, text, files[job.module], limit):
             killed += 1
             print(f"{position} killed   {job.place}", flush=True)
         else:
@@ -135,7 +146,10 @@ def count_killed(jobs: list[Job], tree: Tree) -> int:
 
 def main() -> int:
     """Run the round, print what survived, and return 1 if that is too much."""
-    parser = argparse.ArgumentParser(prog="python -m tests.mutation")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.mutation",
+        epilog="python -m tests.mutation.masks takes out what hides secrets.",
+    )
     parser.add_argument("--modules", default=",".join(TESTS), help="a,b: only these")
     parser.add_argument("--sample", type=int, help="this many mutants, at random")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")

@@ -41,7 +41,7 @@ def mutants_of(text: str) -> Iterator[Mutant]:
     """Yield every mutant of a module's source."""
     for node in _nodes_that_count(ast.parse(text)):
         for place, changed in _changes(node):
-            yield Mutant(place.lineno, _replaced(text, place, changed))
+            yield Mutant(place.lineno, replaced(text, place, changed))
 
 
 def _nodes_that_count(node: ast.AST) -> Iterator[ast.AST]:
@@ -98,7 +98,7 @@ def _changes_of_statement(
             yield node, ast.Pass()
 
 
-def _replaced(text: str, node: ast.expr | ast.stmt, changed: ast.AST) -> str:
+def replaced(text: str, node: ast.expr | ast.stmt, changed: ast.AST) -> str:
     """Return ``text`` with ``changed`` in the place of ``node``."""
     lines = text.encode().splitlines(keepends=True)  # columns are counted in bytes
     assert node.end_lineno is not None
