@@ -123,8 +123,9 @@ def test_a_blank_at_either_end_of_any_variable_is_named(variable: str) -> None:
 def test_an_override_takes_the_place_of_its_variable() -> None:
     read({"TURVO_BASE_URL": "nonsense", "TURVO_API_KEY_FILE": NO_FILE}, GOOD).check()
     assert complaint(read(ENVIRON, {"username": ""})) == "username is not set"
-    store = MemoryStore()
-    settings = read({**ENVIRON, "REDIS_URL": "http://x"}, {"store": store})
+    wrong, store = {**ENVIRON, "REDIS_URL": "http://x"}, MemoryStore()
+    assert complaint(read(wrong, {})).startswith("REDIS_URL must be a URL such as")
+    settings = read(wrong, {"store": store})
     settings.check()
     assert settings.store is store
 
