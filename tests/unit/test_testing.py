@@ -303,7 +303,7 @@ def test_something_is_to_be_delivered_today_at_any_hour(hour: int | None) -> Non
         assert Wire(turvo).rows(**{"status[eq]": EN_ROUTE}, **due)
 
 
-def test_clocks_of_the_process_move_both(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_moved_clock_moves_tokens_and_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     real_time, real_clock = time.time, time.monotonic
     with FakeTurvo() as turvo:
         wire = Wire(turvo)
