@@ -20,7 +20,7 @@ import redis
 
 import turvo_session
 from tests.support.servers import free_port
-from tests.support.wire import until
+from tests.support.threads import until
 from turvo_session.__main__ import main
 from turvo_session.settings import ALL_VARIABLES
 from turvo_session.testing import FakeTurvo
@@ -94,7 +94,7 @@ def test_ctrl_c_and_a_reader_that_goes_away_are_quiet(turvo: FakeTurvo) -> None:
 
     turvo.login_seconds = 60
     with start(*get, environ=turvo.environ) as process:
-        assert until(lambda: turvo.token_requests == 2, 30)
+        until(lambda: turvo.token_requests == 2)
         process.send_signal(signal.SIGINT)
         assert process.communicate(timeout=60) == ("", "")
     assert process.returncode == 130

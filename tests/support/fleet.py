@@ -21,7 +21,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from bisect import bisect
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -36,6 +35,7 @@ import redis
 
 from tests.support.fleet_worker import SHIPMENTS, Call, Line
 from tests.support.servers import RedisServer
+from tests.support.threads import LONG, until
 from turvo_session.failure import PAUSES
 from turvo_session.testing import FakeTurvo
 
@@ -51,8 +51,6 @@ LIFE = 43199.0
 DUE_AT = LIFE - 300.0
 LEASE_SECONDS = 15.0
 INVALID_GRANT = '{"error": "invalid_grant", "error_description": "Bad credentials"}'
-LONG = 60.0
-"""Seconds after which something is broken."""
 QUICK = (0.5, 1.0)
 """A ``token_timeout``: the lease of such a leader lasts 3.5 s."""
 
@@ -247,17 +245,6 @@ def trouble(fleet: Iterable[Worker]) -> list[Line]:
 def lasted(calls: Sequence[Call]) -> float:
     """Return the seconds from the begin of the first call to the end of the last."""
     return max(call.ended for call in calls) - min(call.began for call in calls)
-
-
-def until(
-    happens: Callable[[], Any], seconds: float = LONG, every: float = 0.005
-) -> Any:
-    """Return what ``happens()`` returns as soon as that is true."""
-    deadline = time.monotonic() + seconds
-    while not (found := happens()):
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(every)
-    return found
 
 
 def pass_calls(turvo: FakeTurvo, count: int) -> None:

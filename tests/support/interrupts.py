@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 
 import turvo_session
-from tests.support.wire import until
+from tests.support.threads import until
 
 PACKAGE = Path(turvo_session.__file__).parent
 
@@ -35,7 +35,7 @@ def interrupted(when: Callable[[], object], error: BaseException) -> Iterator[No
     """Raise ``error`` from a signal handler in this thread as soon as ``when()``."""
 
     def send_signal() -> None:
-        assert until(when)
+        until(when)
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
 
     sender = threading.Thread(target=send_signal)

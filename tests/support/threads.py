@@ -54,10 +54,12 @@ def at_once(calls: Iterable[Callable[[], Any]]) -> list[Call]:
     return [Call(call, start) for call in waiting]
 
 
-def until(happens: Callable[[], Any]) -> Any:
+def until(
+    happens: Callable[[], Any], seconds: float = LONG, every: float = 0.005
+) -> Any:
     """Return what ``happens()`` returns as soon as that is true."""
-    deadline = time.monotonic() + LONG / 2
+    deadline = time.monotonic() + seconds
     while not (found := happens()):
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.005)
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(every)
     return found

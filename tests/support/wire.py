@@ -23,6 +23,7 @@ from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
 
 from tests.support.clock import Clock
+from tests.support.threads import until
 from turvo_session.failure import Failure
 from turvo_session.login import Credentials, Grant, PasswordLogin, TlsOptions
 from turvo_session.store import Change, MemoryStore, Slot
@@ -261,7 +262,7 @@ def timers_end() -> bool:
         names = [thread.name for thread in threading.enumerate()]
         return "turvo_session" not in names
 
-    return until(none_is_left)
+    return bool(until(none_is_left))
 
 
 def assert_failed(result: Grant | Failure, kind: str, *words: str) -> Failure:
@@ -368,38 +369,3 @@ def self_signed(folder: Path) -> Path:
     path = folder / "server.pem"
     path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM) + private)
     return path
-
-
-def until(condition: Callable[[], object], seconds: float = 10.0) -> bool:
-    """Return whether ``condition`` comes true in time."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.005)
-    return True
-
-
-def at_once(calls: Iterable[Callable[[], Any]], seconds: float = 30.0) -> list[Any]:
-    """Return what the calls return, each made in a thread, all started together."""
-    calls = list(calls)
-    results: list[Any] = [None] * len(calls)
-    gate = threading.Barrier(len(calls))
-
-    def run(index: int, call: Callable[[], Any]) -> None:
-        gate.wait(seconds)
-        try:
-            results[index] = call()
-        except Exception as error:  # noqa: BLE001 - the test looks at it
-            results[index] = error
-
-    threads = [
-        threading.Thread(target=run, args=each, daemon=True)
-        for each in enumerate(calls)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(seconds)
-        assert not thread.is_alive(), "a call did not come back"
-    return results

@@ -29,6 +29,7 @@ from tests.support import answers, wire
 from tests.support.clock import Clock
 from tests.support.interrupts import interrupted, secrets_in_frames
 from tests.support.servers import free_port
+from tests.support.threads import Call, at_once, until
 from tests.support.wire import HandMadeTime, Reply, Site, assert_failed, log_in
 from turvo_session import failure as failures
 from turvo_session import login, transport
@@ -209,7 +210,7 @@ def test_a_server_with_a_full_queue_is_left_after_the_connect_timeout() -> None:
             filler.setblocking(False)
             filler.connect_ex(server.getsockname())
         url = f"http://127.0.0.1:{server.getsockname()[1]}/v1/oauth/token"
-        [result] = wire.at_once([lambda: log_in(url, timeouts=(0.2, 20.0))])
+        result = Call(lambda: log_in(url, timeouts=(0.2, 20.0))).result()
     for filler in fillers:
         filler.close()
     assert_failed(result, failures.UNREACHABLE, "within the connect timeout")
@@ -253,7 +254,7 @@ def test_an_answer_that_drips_forever_is_cut_off() -> None:
         proxies = {"https": sites[0].url}
         by_proxy = partial(log_in, ELSEWHERE, timeouts=BRIEF, proxies=proxies)
 
-        connecting, *answered = wire.at_once([by_proxy, *logins])
+        connecting, *answered = [call.result() for call in at_once([by_proxy, *logins])]
 
         # The answer to CONNECT comes before the request, which is never sent.
         assert_failed(connecting, failures.UNREACHABLE, "no connection", "in 0.7 s")
@@ -278,7 +279,7 @@ def test_a_body_is_bounded_in_time_where_no_thread_can_be_had(
     monkeypatch.setattr(threading.Thread, place, refuse)
     assert isinstance(log_in(site.token_url), Grant)
     site.answer = lambda _: site.drip(wire.head(), b" ")
-    [result] = wire.at_once([lambda: log_in(site.token_url, timeouts=BRIEF)])
+    result = Call(lambda: log_in(site.token_url, timeouts=BRIEF)).result()
     assert_failed(result, failures.UNANSWERED, "did not finish within 0.7 s")
     assert site.hung_up.wait(10)
 
@@ -334,7 +335,7 @@ def test_a_packed_answer_is_unpacked_up_to_a_megabyte(
 def test_a_login_leaves_neither_a_thread_nor_a_connection(site: Site) -> None:
     log_in(site.token_url)
     assert wire.timers_end()
-    assert wire.until(lambda: [one.fileno() for one in site.connections] == [-1])
+    assert until(lambda: [one.fileno() for one in site.connections] == [-1])
 
 
 # Tries
@@ -484,11 +485,11 @@ def test_handlers_hear_the_oauth_library_for_others_only(
         return heard()
 
     site.answer = answer
-    result, messages = wire.at_once([lambda: log_in(site.token_url), use_library])
+    ours, other = at_once([lambda: log_in(site.token_url), use_library])
 
-    assert isinstance(result, Grant)
-    assert any("theirs" in message for message in messages)
-    assert heard() == messages
+    assert isinstance(ours.result(), Grant)
+    assert any("theirs" in message for message in other.result())
+    assert heard() == other.result()
 
 
 class TimeIsUp(Exception):
