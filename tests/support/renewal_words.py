@@ -103,6 +103,8 @@ OUTCOMES: dict[str, Any] = {
     "adopt": Adopt(NEW),
     "adopt due": Adopt(DUE, 5.0),
     "failed": Failure(UNAVAILABLE, "POST answered 503"),
+    "failed, due": Failure(UNAVAILABLE, "POST answered 503", spare=DUE),
+    "failed late": Failure(UNAVAILABLE, "POST answered 503", spare=EXPIRED),
     "known": Fail(record(UNAVAILABLE)),
     "spent": Fail(Budget(True, 60.0)),
     "stay": Stay(),

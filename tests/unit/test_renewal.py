@@ -45,18 +45,14 @@ DECISIONS = """
                        |                       | lead 3/2               |
 fresh                  |                       | adopt fresh            |
 fresh, led             |                       | adopt fresh            |
-fresh, outage          |                       | adopt fresh            |
 fresh, doubt           |                       | adopt fresh, in doubt  |
 # A due token is renewed by one caller, with one try; the others go on with it.
 due                    |                       | lead 1/2 beside due    |
 due, mine              |                       | lead 1/2 beside due    |
-due, junk lease        |                       | lead 1/2 beside due    |
 due, led               |                       | adopt due for 12 s     |
 due, led, held         |                       | adopt due for 12 s     |
-due, led, failed ahead |                       | adopt due for 20 s     |
 due, held              |                       | adopt due for 7 s      |
 due, failed ahead      |                       | adopt due for 20 s     |
-due, outage            |                       | adopt due for 20 s     |
 due, outage over       |                       | lead 1/2 beside due    |
 due, rejected          |                       | adopt due for 800 s    |
 due, they rejected     |                       | lead 1/2 beside due    |
@@ -67,9 +63,7 @@ mine                   |                       | lead 3/2               |
 longest lease          |                       | wait 180 s             |
 too long lease         |                       | lead 3/2               |
 junk lease             |                       | lead 3/2               |
-empty lease            |                       | lead 3/2               |
 rubbish                |                       | lead 3/2               |
-rubbish, led           |                       | wait 12 s              |
 script's               |                       | adopt script           |
 script's due           |                       | lead 1/2 beside script |
                        | beside due            | lead 1/2 beside due    | lead 3/2
@@ -79,33 +73,26 @@ longest lease          | beside expired        | wait 180 s             |
 fresh                  | not fresh             | lead 3/2               |
 fresh, led             | not fresh             | wait 12 s              |
 fresh                  | not new               | adopt fresh            |
-                       | not fresh             | lead 3/2               |
-due                    | not fresh             | lead 1/2 beside due    |
 due, failed ahead      | not due               | lead 3/2               |
 fresh                  | fresh was refused     | lead 3/2               |
-fresh, led             | fresh was refused     | wait 12 s              |
 # A failed login decides at the last level; the level above may be out of date.
 outage                 |                       | unavailable 20 s       | lead 3/2
 outage, led            |                       | unavailable 20 s       | wait 12 s
 fresh, outage          | not fresh             | unavailable 20 s       | lead 3/2
 believed               |                       | unavailable 20 s       |
 outage over            |                       | lead 3/2               |
-outage over, led       |                       | wait 12 s              |
 failed ahead           |                       | lead 3/2               |
 hung                   |                       | lead 3/1               |
 they cut off           |                       | lead 1/2               |
 all cut off            |                       | unreachable 20 s       | lead 1/2
 rejected               |                       | rejected 800 s         | lead 3/2
 they rejected          |                       | lead 3/2               |
-they rejected, led     |                       | wait 12 s              |
 spent                  |                       | spent 500 s, rejected  | lead 3/1
 junk                   |                       | lead 3/2               |
 # A 401 that no token cures causes no login each time.
 fresh, doubt           | not fresh             | stay                   | lead 3/2
-fresh, led, doubt      | not fresh             | wait 12 s              |
 doubt                  | not fresh             | stay                   | lead 3/2
 doubt                  | not fresh, beside due | stay                   | lead 3/2
-doubt                  |                       | lead 3/2               |
 fresh, doubt           | not fresh, known good | lead 3/2               |
 new, doubt             | not new               | lead 3/2               |
 fresh, no allowance    | not fresh, known good | stay                   | lead 3/2
@@ -145,13 +132,15 @@ due, mine           | beside due      | got         | put     | got new
 fresh, mine         | not fresh       | got         | put     | got new
 fresh, mine         | not fresh       | got fresh   | put     | got fresh
 fresh, mine         |                 | got         | put     | got new
-mine, they rejected |                 | got         | put     | got new
 mine                |                 | got expired | release | got expired
 mine                |                 | adopt       | put     | adopt new
 due, mine           | beside due      | adopt due   | put     | adopt due for 5 s
 mine                |                 | failed      | note    | unavailable 5 s
 due, mine           | beside due      | failed      | note    | unavailable 30 s
 fresh, mine         | forced          | failed      | note    | unavailable 5 s
+# The level below found a due token, and could write neither it nor the failure.
+mine                |                 | failed, due | put     | adopt due for 30 s
+mine                |                 | failed late | note    | unavailable 30 s
 mine                |                 | known       | note    | unavailable 20 s
 mine                |                 | spent       | release | spent 60 s, rejected
 fresh, mine         | not fresh       | stay        | release | stay
@@ -162,22 +151,17 @@ fresh, mine         | not new         | stay        | release | adopt fresh
                     |                 | got         | put     | got new
                     |                 | failed      | note    | unavailable 5 s
 due                 | beside due      | got         | put     | got new
-due                 | not due         | got         | put     | got new
 due                 | due was refused | got         | put     | got new
 due                 | beside due      | failed      | note    | unavailable 30 s
 fresh               | not fresh       | stay        |         | stay
 # Somebody was faster: the newer token stands, even one that is due by now.
 fresh               |                 | got         |         | adopt fresh
-fresh, led          |                 | got         |         | adopt fresh
 due-too             | beside due      | got         |         | adopt due-too
 fresh, doubt        |                 | got         |         | adopt fresh, in doubt
-fresh, led          |                 | failed      |         | adopt fresh
-fresh               | not new         | stay        |         | adopt fresh
 fresh               | forced          | got         |         | adopt fresh
 fresh               | forced          | failed      | note    | unavailable 5 s
 # Another caller leads: its lease is left alone.
 led                 |                 | got         |         | got new
-due, led            | beside due      | got         |         | got new
 led                 |                 | failed      |         | wait 12 s
 due, led            | beside due      | failed      |         | adopt due for 12 s
 led                 | beside due      | failed      |         | adopt due for 12 s
