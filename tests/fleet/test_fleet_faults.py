@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
@@ -43,7 +44,7 @@ from turvo_session.source import PATIENCE_WITHOUT_TOKEN
 from turvo_session.testing import FakeTurvo
 
 
-@rows_at_once(FAULTS, threads=5)
+@rows_at_once(FAULTS)
 def test_a_redis_in_trouble_fails_no_call_and_is_used_again_when_it_works(
     fault: Fault,
 ) -> None:
@@ -193,11 +194,10 @@ def test_rubbish_in_redis_is_replaced(site: Site, name: str) -> None:
 # Sentinels, and a cluster
 
 
-def test_a_failover_fails_no_call_and_costs_at_most_one_login(
-    turvo: FakeTurvo,
-) -> None:
-    """The master dies under load, and the token is shared through the new one."""
+def fail_over() -> None:
+    """Kill the master under load: no call fails, and it costs at most one login."""
     with ExitStack() as stack:
+        turvo = stack.enter_context(FakeTurvo())
         watched = Watched(stack)
         way = ("sentinel", watched.ports, KEY)
         fleet = stack.enter_context(workers(4, turvo.environ, shared=way))
@@ -218,8 +218,8 @@ def test_a_failover_fails_no_call_and_costs_at_most_one_login(
         assert turvo.token_requests == before + 1
 
 
-def test_a_cluster_shares_a_token_on_each_of_its_nodes() -> None:
-    """Wherever the slot of the key is; and a node may die."""
+def use_each_node() -> None:
+    """Share a token wherever the slot of its key is; and a node may die."""
     keys = ["turvo:auth_token", "turvo:a", "turvo:{tenant}:auth_token"]
     with cluster_of_three() as cluster, FakeTurvo(login_seconds=0.3) as turvo:
         ports = [port_of(node) for node in cluster]
@@ -243,3 +243,10 @@ def logins(turvo: FakeTurvo, fleet: list[Worker]) -> int:
     before = turvo.token_requests
     assert answers(go(fleet, threads=2)) == {200: 4}
     return turvo.token_requests - before
+
+
+@rows_at_once({"sentinels": fail_over, "a cluster": use_each_node})
+def test_a_token_is_shared_through_more_than_one_redis(
+    use: Callable[[], None],
+) -> None:
+    use()

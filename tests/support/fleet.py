@@ -25,6 +25,7 @@ from bisect import bisect
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import pairwise
 from multiprocessing.connection import Connection, Listener
 from pathlib import Path
@@ -489,22 +490,31 @@ def monitored(server: RedisServer) -> Iterator[list[Command]]:
                 found.append(Command(names.get(where, where), seen["time"], words))
 
 
+_rows: dict[str, list[tuple[dict[str, Future[None]], str, Callable[[], None]]]] = {}
+"""The rows of each module's tables that were not started yet: where the result goes,
+the name, and what to run."""
+
+
 def rows_at_once(
-    rows: Mapping[str, Any], *, threads: int = 4
+    rows: Mapping[str, Any],
 ) -> Callable[[Callable[[Any], None]], Callable[[str], None]]:
     """Make a function into a test of each row of a table, by the row's name.
 
-    The rows run at the same time, as soon as the first one is asked for. They mostly
-    wait, so one after the other would take much longer.
+    All rows of a module's tables start as soon as the first one is asked for, five at a
+    time. They mostly wait, so one after the other would take much longer.
     """
     results: dict[str, Future[None]] = {}
 
     def decorate(run: Callable[[Any], None]) -> Callable[[str], None]:
+        _rows.setdefault(run.__module__, []).extend(
+            (results, name, partial(run, value)) for name, value in rows.items()
+        )
+
         def test(row: str) -> None:
             if not results:
-                pool = ThreadPoolExecutor(threads)
-                for name, value in rows.items():
-                    results[name] = pool.submit(run, value)
+                pool = ThreadPoolExecutor(5)
+                for into, name, run_row in _rows.pop(run.__module__):
+                    into[name] = pool.submit(run_row)
                 pool.shutdown(wait=False)
             results[row].result()
 
