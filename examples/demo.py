@@ -1,7 +1,7 @@
 """The show of ``poller.py --demo``: a dispatcher's day in 18 seconds.
 
 Two pollers, each with an auth of its own as in two processes, share a token and their
-ledger through a Redis-protocol server. They poll a ``FakeTurvo`` every 15 minutes of a
+marks through a Redis-protocol server. They poll a ``FakeTurvo`` every 15 minutes of a
 day in which an hour takes 0.75 s. At six in the morning Turvo revokes every token; the
 next one lives twelve hours, until six in the evening.
 
@@ -11,8 +11,12 @@ account is needed.
 
 from __future__ import annotations
 
+import logging
+import math
 import os
+import select
 import signal
+import socket
 import sys
 import threading
 import time
@@ -24,19 +28,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ledger import Ledger
 from poller import Poller
-from schedule import Stop, poll_moments
-from screen import Lines, printable_text, styled_text
 
 from turvo_session import TurvoAuth, TurvoSession
 from turvo_session.events import Adopted, Event, LoggedIn, Replayed
 from turvo_session.testing import FakeTurvo
+from turvo_session.text import printable
 
 HOUR = 0.75
 """Seconds that an hour of the day takes."""
 
 DAY = 24 * HOUR
+POLL_EVERY = HOUR / 4
 REVOKED_AT = 6 * HOUR
 LOGIN_SECONDS = 0.2
 """How long a login takes here. At Turvo it takes about as long, or longer."""
@@ -53,17 +56,40 @@ SHOWN = 3
 TableRow = tuple[str, str, str]
 
 
-class Stage(Lines):
-    """Shows what happens, with the time of the day; one for both pollers."""
+class Stop:
+    """Whether somebody wants the demo to stop. Call it to say so: ``stop()``."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        # A byte in a socket wakes `wait`. To set a threading.Event in a signal handler
+        # can deadlock.
+        self._reader, self._writer = socket.socketpair()
+
+    def __call__(self) -> None:
+        self.asked = True
+        self._writer.send(b"!")
+
+    def wait(self, seconds: float) -> None:
+        """Wait, but no longer than until somebody asks to stop."""
+        timeout = max(0.0, seconds)
+        select.select([self._reader], [], [], timeout)
+
+
+class Stage(logging.Handler):
+    """Shows what happens, with the time of the day; one for both pollers.
+
+    It is a handler of the pollers' log, too.
+    """
 
     def __init__(self, stop: Stop) -> None:
+        super().__init__()
         self.stop = stop
         self.bar: AbstractContextManager[object] = nullcontext()
         self.start = time.monotonic()
         self.forwarded: Counter[int] = Counter()
         self.polls = 0
         self.login_times: list[float] = []
-        self.lock = threading.RLock()
+        self.show_lock = threading.RLock()
         self.known_tokens: set[str] = set()
         self.held_back: list[tuple[str, Adopted | Replayed]] = []
 
@@ -75,8 +101,8 @@ class Stage(Lines):
 
     def show_timed_line(self, text: str, style: str = "") -> None:
         """Show a line. Each one is written as a whole, whichever poller it is of."""
-        line = f"{self.time_of_day()} {printable_text(text)}\n"
-        with self.lock:
+        line = f"{self.time_of_day()} {printable(text)}\n"
+        with self.show_lock:
             try:
                 sys.stdout.write(line)
                 sys.stdout.flush()
@@ -91,19 +117,20 @@ class Stage(Lines):
         for row in rows:
             print("{:26}{:>16}{:>16}".format(*row).rstrip())
 
-    def say(self, text: str) -> None:
+    def emit(self, record: logging.LogRecord) -> None:
         """Show what a poller is in trouble with."""
-        self.show_timed_line(text, "yellow")
+        self.show_timed_line(record.getMessage(), "yellow")
 
-    def receive_batch(self, poller: str, batch: list[dict[str, Any]]) -> None:
-        """Take a batch, in place of a webhook."""
-        with self.lock:
+    def receive_batch(self, poller: str, batch: list[dict[str, Any]]) -> int:
+        """Take a batch, in place of a webhook, and return its status."""
+        with self.show_lock:
             self.forwarded.update(shipment["id"] for shipment in batch)
             for shipment in batch[:SHOWN]:
-                text = "{custom_id} of {customer} to {destination}, {driver_phone}"
+                text = "{custom_id} to {destination}, driver {driver_phone}, ETA {eta}"
                 self.show_timed_line(f"poller {poller}: {text.format(**shipment)}")
             if len(batch) > SHOWN:
                 self.show_timed_line(f"poller {poller}: and {len(batch) - SHOWN} more")
+        return 200
 
     def hear_event(self, poller: str, event: Event) -> None:
         """Show what the auth of a poller tells.
@@ -111,7 +138,7 @@ class Stage(Lines):
         One poller can take a token from Redis before the other one comes to tell that
         it got it. Such an event is held back, so that the story is in order.
         """
-        with self.lock:
+        with self.show_lock:
             if isinstance(event, LoggedIn):
                 self.login_times.append(event.took)
                 self.known_tokens.add(event.token)
@@ -135,11 +162,9 @@ class Stage(Lines):
                 text = f"sends its request again: {event.status}"
                 self.show_timed_line(f"poller {poller} {text}", "green")
 
-    def end_of_poll(
-        self, en_route: int, forwarded: int, logins: int, saved: int
-    ) -> None:
+    def end_of_poll(self) -> None:
         """Count the poll; the log of a day would hide what happens to the token."""
-        with self.lock:
+        with self.show_lock:
             self.polls += 1
 
 
@@ -160,7 +185,9 @@ class RichStage(Stage):
 
     def show_timed_line(self, text: str, style: str = "") -> None:
         """Show a line above the bar."""
-        line = styled_text(f"{self.time_of_day()} {text}", style)
+        from rich.text import Text
+
+        line = Text(f"{self.time_of_day()} {printable(text)}", style)
         self.progress.console.print(line)
 
     def show_figures(self, rows: list[TableRow]) -> None:
@@ -174,17 +201,15 @@ class RichStage(Stage):
             table.add_row(*row)
         self.progress.console.print(table)
 
-    def end_of_poll(
-        self, en_route: int, forwarded: int, logins: int, saved: int
-    ) -> None:
+    def end_of_poll(self) -> None:
         """Count the poll, and move the bar on."""
-        super().end_of_poll(en_route, forwarded, logins, saved)
+        super().end_of_poll()
         total = len(self.forwarded)
         self.progress.update(
             self.day,
             completed=time.monotonic() - self.start,
             description=self.time_of_day(),
-            facts=f"{self.polls} polls, {en_route} en route, {total} forwarded",
+            facts=f"{self.polls} polls, {total} shipments forwarded",
         )
 
 
@@ -236,11 +261,16 @@ def play_whole_day(turvo: FakeTurvo, redis_url: str, stage: Stage) -> None:
             on_event=partial(stage.hear_event, name),
         )
         with TurvoSession(auth) as session:
-            forward = partial(stage.receive_batch, name)
-            ledger = Ledger(redis_url, "demo")
-            poller = Poller(session, ledger, forward, stage, stop)
-            for _ in poll_moments(HOUR / 4, stop):
+            poller = Poller(session, redis_url, None, prefix="demo")
+            poller.send = partial(stage.receive_batch, name)
+            due = time.monotonic()
+            while not stop.asked:
                 poller.poll()
+                stage.end_of_poll()
+                due += POLL_EVERY * max(
+                    1, math.ceil((time.monotonic() - due) / POLL_EVERY)
+                )
+                stop.wait(due - time.monotonic())
 
     pollers = []
     for name in "AB":
@@ -314,11 +344,12 @@ def main() -> int:
         with turvo, redis_server() as redis_url:
             print(f"A day in {DAY:.0f} s: two pollers, a Turvo, a Redis.", flush=True)
             stage = open_stage(stop)
+            logging.getLogger("poller").addHandler(stage)
             with stage.bar:
                 play_whole_day(turvo, redis_url, stage)
             stage.show_figures(day_figures(turvo, stage))
     except (ValkeyServerError, OSError) as error:
-        print(f"poller: no demo: {printable_text(error)}", file=sys.stderr)
+        print(f"poller: no demo: {printable(error)}", file=sys.stderr)
         return 1
     print(what_was_saved(stage))
     return 0

@@ -53,7 +53,7 @@ def test_ctrl_c_ends_it_with_its_result(folder: Path) -> None:
         with pytest.raises(ProcessLookupError):
             os.kill(server, 0)
         assert "The shared token saved " in demo.seen
-        assert "Redis: " not in demo.seen
+        assert " is left: " not in demo.seen
     finally:
         demo.stop()
 

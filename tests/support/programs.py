@@ -6,24 +6,21 @@ Around them are a Turvo that can hold requests back, a webhook, and Redis.
 from __future__ import annotations
 
 import json
+import logging
 import os
-import pty
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
 
 import poller
 import redis
-from ledger import CLAIM_SECONDS, Ledger
-from schedule import Stop
-from screen import Lines
+from poller import CLAIM_SECONDS
 
 from tests.support.clock import Clock
 from turvo_session import TurvoAuth, TurvoSession
@@ -110,17 +107,24 @@ class Program:
 
 
 class HeldTurvo(FakeTurvo):
-    """A Turvo whose clock stands still, and that can hold requests back."""
+    """A Turvo whose clock stands still, and that can hold requests back.
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**{"shipments": 100, "clock": Clock(), **options})
+    Requests whose path holds ``hold`` wait for ``go``. ``delay(path)`` returns how many
+    seconds an answer takes.
+    """
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        super().__init__(shipments=100, clock=self.clock)
         self.hold = "nothing"
+        self.delay: Callable[[str], float] = lambda path: 0.0
         self.held, self.go = threading.Event(), threading.Event()
 
     def _answer(self, method: str, url: str, *request: Any) -> Any:
         if self.hold in url:
             self.held.set()
             self.go.wait(60)
+        time.sleep(self.delay(url))
         return super()._answer(method, url, *request)
 
     def __exit__(self, *error: object) -> None:
@@ -138,17 +142,19 @@ class HeldTurvo(FakeTurvo):
 class Webhook(ThreadingHTTPServer):
     """Takes batches, and answers with the status that ``judge(body, ids)`` returns.
 
-    While ``go`` is not set it does not answer. What follows the status never ends,
-    nor does the status line if the status is 0.
+    While ``go`` is not set it does not answer. What follows the status never ends: it
+    is ``chunk`` again and again. If the status is 0, the status line never ends.
     """
 
     daemon_threads = True
 
     def __init__(self, port: int = 0) -> None:
         self.batches: list[list[int]] = []
+        self.chunk, self.bytes_sent = b"2", 0
         self.judge: Callable[[bytes, list[int]], int] = lambda body, ids: 200
         self.arrived, self.go = threading.Event(), threading.Event()
         self.go.set()
+        self.ended = threading.Event()
         super().__init__(("127.0.0.1", port), _WebhookHandler)
         self.url = f"http://127.0.0.1:{self.server_address[1]}/{PATH_SECRET}"
 
@@ -158,6 +164,7 @@ class Webhook(ThreadingHTTPServer):
 
     def __exit__(self, *_: object) -> None:
         self.go.set()
+        self.ended.set()
         self.shutdown()
         self.server_close()
 
@@ -187,9 +194,8 @@ class _WebhookHandler(BaseHTTPRequestHandler):
             return
         if status:
             self.wfile.write(b"%d Odd\r\n\r\n" % status)
-        while True:
-            self.wfile.write(b"2")
-            time.sleep(0.02)
+        while not self.server.ended.wait(0.02):
+            self.server.bytes_sent += self.wfile.write(self.server.chunk)
 
     def do_GET(self) -> None:
         self.wfile.write(b"HTTP/1.1 200 Login page\r\nContent-Length: 0\r\n\r\n")
@@ -198,19 +204,19 @@ class _WebhookHandler(BaseHTTPRequestHandler):
         """Log nothing."""
 
 
-class Polls(Lines):
-    """A poller in this process. It is its screen, too, and keeps what was said."""
+class Polls(logging.Handler):
+    """A poller in this process. It keeps what was logged."""
 
     def __init__(self, turvo: FakeTurvo, webhook: Webhook, redis_url: str) -> None:
+        super().__init__()
         self.webhook = webhook
         self.lines: list[str] = []
         session = TurvoSession(TurvoAuth.from_env(turvo.environ), retries=0)
-        ledger = Ledger(redis_url, "turvo")
-        forward = partial(poller.to_webhook, webhook.url, seconds=0.5)
-        self.poller = poller.Poller(session, ledger, forward, self, Stop())
+        self.poller = poller.Poller(session, redis_url, webhook.url)
+        poller.log.addHandler(self)
 
-    def say(self, text: str) -> None:
-        self.lines.append(text)
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
 
     def poll(self) -> tuple[bool, list[int]]:
         """Return whether all is done, and which shipments the webhook has taken."""
@@ -225,10 +231,11 @@ class Polls(Lines):
 
     def close(self) -> None:
         """Close its connections."""
-        self.poller.stop.close()
+        super().close()
+        poller.log.removeHandler(self)
+        self.poller.pool.shutdown(wait=False)
         self.poller.session.close()
-        if self.poller.ledger.redis:
-            self.poller.ledger.redis.close()
+        self.poller.redis.close()
 
 
 class World(ExitStack):
@@ -251,28 +258,15 @@ class World(ExitStack):
         self.callback(program.kill)
         return program
 
-    def on_terminal(self, *arguments: str, path: str = "") -> str:
-        """Run a poller once with stderr on a terminal; return what is seen there."""
-        ours, theirs = pty.openpty()
-        environ = {"TERM": "xterm-256color", "COLUMNS": "160", "NO_COLOR": ""}
-        environ["PYTHONPATH"] = os.pathsep.join([path, *sys.path])
-        command = ("poller.py", "--once", *arguments)
-        program = self.start(*command, stderr=theirs, environ=environ)
-        os.close(theirs)
-        seen = b""
-        try:
-            while chunk := os.read(ours, 65536):
-                seen += chunk
-        except OSError:  # EIO: the other end is closed
-            os.close(ours)
-        assert program.end() == 0
-        return seen.decode()
-
     def polls(self, redis_url: str = "") -> Polls:
-        """Make a poller in this process, by default without Redis."""
-        made = Polls(self.turvo, self.webhook, redis_url)
+        """Make a poller in this process."""
+        made = Polls(self.turvo, self.webhook, redis_url or self.redis_url)
         self.callback(made.close)
         return made
+
+    def details_read(self) -> int:
+        """Return how many answers about a single shipment Turvo has given."""
+        return sum("/shipments/9" in seen.path for seen in self.turvo.requests)
 
     def keys(self, prefix: str = "turvo") -> dict[int, int]:
         """Return the shipments that Redis has a key for, and the seconds it lives."""
