@@ -197,9 +197,8 @@ def test_what_keeps_a_request_from_turvo_is_named(
 ) -> None:
     places = (free_port(), site.url.removeprefix("http://"))
     result = log_in(f"{url}/v1/oauth/token".format(*places), **options)
-    assert (
-        assert_failed(result, failures.UNREACHABLE, words.format(*places)).attempts == 0
-    )
+    failure = assert_failed(result, failures.UNREACHABLE, words.format(*places))
+    assert failure.attempts == 0
     assert site.arrived == []
 
 
