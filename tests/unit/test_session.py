@@ -81,12 +81,8 @@ def test_from_env_takes_options_of_session_and_auth(turvo: FakeTurvo) -> None:
     with TurvoSession.from_env(environ, **options) as session:
         assert session.get("/shipments/list").ok
         assert session.timeout == 5
-    for option, said in (
-        ({"timeuot": 5}, r"no option 'timeuot' \(did you mean 'timeout'\?\)"),
-        ({"expiry_buffer": -1}, "^expiry_buffer must be a number of seconds"),
-    ):
-        with pytest.raises(SettingsError, match=said):
-            TurvoSession.from_env(turvo.environ, **option)
+    with pytest.raises(SettingsError, match="'timeuot' .did you mean 'timeout'"):
+        TurvoSession.from_env(turvo.environ, **{"timeuot": 5})  # type: ignore[arg-type]
 
 
 LOCAL = "http://127.0.0.1:1"
