@@ -81,7 +81,7 @@ def test_from_env_takes_options_of_session_and_auth(turvo: FakeTurvo) -> None:
     with TurvoSession.from_env(environ, **options) as session:
         assert session.get("/shipments/list").ok
         assert session.timeout == 5
-    with pytest.raises(SettingsError, match="'timeuot' .did you mean 'timeout'"):
+    with pytest.raises(SettingsError, match=r"'timeuot' \(did you mean 'timeout'"):
         TurvoSession.from_env(turvo.environ, **{"timeuot": 5})  # type: ignore[arg-type]
 
 
