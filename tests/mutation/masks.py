@@ -35,8 +35,8 @@ PATHS = "tests/secrecy/test_paths.py"
 ELSEWHERE = {
     ("login", "quiet_oauth_library"): (
         "",
-        "it is a second cover: a stand-in and HiddenToken keep secrets out of the same "
-        "records, whatever a release of the library logs besides",
+        "a stand-in and HiddenToken keep secrets out of the same records; this is for "
+        "what another release of the library may log besides",
     ),
     ("source", "del mark"): ("", "it hides no secret: it ends a renewal"),
     ("replay", "def __reduce_ex__"): (
