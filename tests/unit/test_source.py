@@ -321,12 +321,13 @@ def test_a_due_token_in_a_store_that_cannot_be_written_is_no_reason_to_try_on(
 def test_a_due_token_serves_where_neither_level_takes_a_failure(world: World) -> None:
     """A thread has led for too long, and the shared store cannot be written."""
     memory = Shared(world.clock)
-    memory.put(lease=Slot(OTHER, 120.0))
     world.fleet(age=DUE_AT)
+    memory.put(lease=Slot(OTHER, 120.0))
     process = world.process(local=memory)
     world.endpoint.down = failed(REJECTED)
     world.shared.broken = {"swap"}
     assert process.ask() == "token-1"
+    assert process.heard(events.LoginFailed)
 
 
 def test_a_rejection_is_remembered_while_the_store_is_away(world: World) -> None:
