@@ -172,6 +172,10 @@ def test_the_token_of_one_process_is_adopted_by_the_others(world: World) -> None
     found = [spelled(process.get()) for process in fleet * 2]
     assert found == ["Got token-1"] + ["Adopt token-1"] * 5
     assert fleet[1].told == [events.Adopted(FIRST, LIFE)]
+    old = fleet[1].get().token
+    fleet[1].renew(old)
+    assert fleet[0].ask_again(old) == "Adopt token-2"
+    assert fleet[0].status().origin == "store"
 
 
 def test_a_lease_lasts_an_attempt_and_is_extended(world: World) -> None:
