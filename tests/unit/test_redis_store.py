@@ -155,7 +155,6 @@ def test_a_wrong_url_is_told_without_it(url: Any, complaint: str) -> None:
         (Sentinel([]), KEY, "sentinel.master_for"),
         (redis.Redis(), b"turvo", "must be a string"),
     ],
-    ids=range(6),
 )
 def test_a_wrong_client_or_key_is_told(client: Any, key: Any, complaint: str) -> None:
     with pytest.raises(SettingsError, match=complaint) as caught:
@@ -170,7 +169,6 @@ def test_a_wrong_client_or_key_is_told(client: Any, key: Any, complaint: str) ->
         (f"rediss://:{PASSWORD}@redis.example", "redis.example:6379"),
         (Sentinel([("a", 1)]).master_for("one\n"), "the Sentinel service one"),
     ],
-    ids=range(3),
 )
 def test_a_server_is_named_without_its_password(client: Any, server: str) -> None:
     how = client_from_url if isinstance(client, str) else share_client

@@ -311,7 +311,6 @@ def test_details_returns_what_is_in_the_envelope(details: Any) -> None:
         (302, envelope("SUCCESS"), "302", "no errorMessage"),
         (400, envelope("E", errorMessage="\x1b[2J\nx", errorCode="\r4"), "4", "[2J x"),
     ],
-    ids=range(7),
 )
 def test_the_error_repeats_what_turvo_says(
     status: int, content: Any, code: str, message: str
@@ -410,7 +409,6 @@ def listed(pages: Pages, **params: Any) -> tuple[list[Any], list[int]]:
         # A row without an id cannot be recognised.
         ({0: ([{"x": 1}, {"x": 1}], 2, False)}, [None, None], [0]),
     ],
-    ids=range(13),
 )
 def test_each_row_comes_once_whatever_the_pages_are_like(
     pages: Pages, ids: list[int], offsets: list[int]
@@ -458,7 +456,6 @@ def test_a_list_without_an_end_is_an_error(monkeypatch: pytest.MonkeyPatch) -> N
         ),
         ({"pagination": ["more"]}, "'pagination' must be an object"),
     ],
-    ids=range(8),
 )
 def test_an_answer_without_the_wanted_list_is_an_error(details: Row, said: str) -> None:
     session, _ = answered(200, envelope(**details))
