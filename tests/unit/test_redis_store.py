@@ -162,6 +162,11 @@ def test_a_wrong_client_or_key_is_told(client: Any, key: Any, complaint: str) ->
     assert PASSWORD not in str(caught.value)
 
 
+def test_a_store_is_named_by_its_key() -> None:
+    store = RedisStore.from_url(f"redis://:{PASSWORD}@127.0.0.1:1/0", "a\udcff")
+    assert repr(store) == r"<RedisStore a\udcff>"
+
+
 @pytest.mark.parametrize(
     ("client", "server"),
     [
