@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
+import pytest
+import requests
 from requests import PreparedRequest, Response
 from requests.adapters import BaseAdapter
 
@@ -14,6 +17,8 @@ from turvo_session import TurvoSession
 
 BASE = "https://publicapi.turvo.com/v1"
 SECRET = "token-0001-not-to-be-shown"
+Row = dict[str, Any]
+Pages = dict[int, tuple[list[Row] | None, object, object]]
 
 
 class Answering(BaseAdapter):
@@ -53,3 +58,45 @@ def answered(
     session.mount("https://", adapter)
     session.mount("http://", adapter)
     return session, adapter
+
+
+def envelope(status: object = "SUCCESS", **details: object) -> Row:
+    """Return the content of an answer as Turvo wraps it."""
+    return {"Status": status, "details": details}
+
+
+def error_of(status: int, content: Any, reason: str = "Odd") -> Any:
+    """Return what ``details()`` raises for an answer."""
+    session, adapter = answered(status, content)
+    adapter.reason = reason
+    with pytest.raises(requests.RequestException) as caught:
+        session.details("/shipments/1?x=1")
+    assert caught.value.__context__ is None
+    return caught.value
+
+
+def rows(*ids: int, **more: Any) -> list[Row]:
+    """Return rows of a list."""
+    return [{"id": each, **more} for each in ids]
+
+
+def listed(pages: Pages, **params: Any) -> tuple[list[Any], list[int]]:
+    """Return the ids that ``records()`` yields, and the offsets that it asked for.
+
+    ``pages``: by offset the rows, the next offset, and whether there is more.
+    """
+    asked = []
+
+    def answer(request: PreparedRequest) -> tuple[int, Any]:
+        [start] = parse_qs(urlsplit(request.url or "").query)["start"]
+        asked.append(int(start))
+        page, following, more = pages[int(start)]
+        content = envelope(pagination={"start": following, "moreAvailable": more})
+        if page is not None:
+            content["details"]["rows"] = page
+        return 200, content
+
+    session, adapter = answered()
+    adapter.answer = answer
+    ids = [row.get("id") for row in session.records("/x/list", "rows", params)]
+    return ids, asked

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from hashlib import sha256
+from typing import Any
 
 from turvo_session import failure as failures
 from turvo_session.failure import (
     FOREIGN,
     REJECTED,
     UNANSWERED,
+    UNREACHABLE,
+    Attempt,
     Client,
     Failure,
     History,
@@ -65,3 +69,25 @@ class Memory:
     def blocked(self, clients: list[Client]) -> list[bool]:
         """Return whether each client is kept from logging in."""
         return [bool(self.history.blocking(who)) for who in clients]
+
+
+RECORDS = (
+    Record(UNREACHABLE, "why: not", "url", 3, 40.0, 110.0, True, "a-1", "", True),
+    Record(REJECTED, "", "url", 99, 0.0, 50.0, False, "", "ab" * 32, True),
+)
+ATTEMPTS = (Attempt("url", True, 900.0), Attempt("", False, 20.0))
+FULL = History("salt", RECORDS, ATTEMPTS, 180.0, "1a2b3c4d", 60.0, 700.0, 1.0)
+"""A history that has something of everything."""
+
+
+def stored_form() -> dict[str, Any]:
+    """Return what is stored of ``FULL``."""
+    slot = FULL.slot()
+    assert slot
+    return dict(json.loads(slot.value))
+
+
+def planted(left: float = 900.0, **fields: Any) -> History:
+    """Return what is loaded of a value that somebody has changed by hand."""
+    value = json.dumps(stored_form() | fields).encode()
+    return failures.load(Slot(value, left))

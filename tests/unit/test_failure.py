@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from tests.support.histories import US, Memory, client, proof_of
+from tests.support.histories import (
+    FULL,
+    RECORDS,
+    US,
+    Memory,
+    client,
+    planted,
+    proof_of,
+    stored_form,
+)
 from turvo_session import errors
 from turvo_session import failure as failures
 from turvo_session.failure import (
@@ -233,14 +241,6 @@ def test_a_doubt_is_about_one_token_and_has_an_end() -> None:
     assert not replace(doubt, doubted_for=0.0).doubts(token)
 
 
-RECORDS = (
-    Record(UNREACHABLE, "why: not", "url", 3, 40.0, 110.0, True, "a-1", "", True),
-    Record(REJECTED, "", "url", 99, 0.0, 50.0, False, "", "ab" * 32, True),
-)
-ATTEMPTS = (Attempt("url", True, 900.0), Attempt("", False, 20.0))
-FULL = History("salt", RECORDS, ATTEMPTS, 180.0, "1a2b3c4d", 60.0, 700.0, 1.0)
-
-
 def test_a_history_survives_its_stored_form_and_ages_with_its_slot() -> None:
     slot = FULL.slot()
     assert slot and slot.left == 900.0 and failures.load(slot) == FULL
@@ -256,18 +256,6 @@ def test_a_history_survives_its_stored_form_and_ages_with_its_slot() -> None:
     # A record whose text others could not read would not concern them.
     long = replace(FULL, records=(replace(RECORDS[0], why="x" * 5000),)).slot()
     assert failures.load(long).records[0].why == "x" * 200
-
-
-def stored_form() -> dict[str, Any]:
-    slot = FULL.slot()
-    assert slot
-    return dict(json.loads(slot.value))
-
-
-def planted(left: float = 900.0, **fields: Any) -> History:
-    """Return what is loaded of a value that somebody has changed by hand."""
-    value = json.dumps(stored_form() | fields).encode()
-    return failures.load(Slot(value, left))
 
 
 NO_TEXTS = [None, 7, [], {}, True, "two\nlines", "umlaut-ä", "x" * 201]

@@ -9,19 +9,25 @@ from collections.abc import Iterator
 from itertools import islice, product
 from traceback import walk_tb
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
-from requests import PreparedRequest
 from requests.exceptions import MissingSchema
 
-from tests.support.answering import BASE, SECRET, answered
+from tests.support.answering import (
+    BASE,
+    SECRET,
+    Pages,
+    Row,
+    answered,
+    envelope,
+    error_of,
+    listed,
+    rows,
+)
 from tests.support.wire import Site, auth_at
 from turvo_session import SettingsError, TurvoAuth, TurvoResponseError, TurvoSession
 from turvo_session.testing import FakeTurvo
-
-Row = dict[str, Any]
 
 
 @pytest.fixture
@@ -278,19 +284,6 @@ def test_a_body_is_repeated_in_full_or_not_at_all(
     assert bodies == [b"whole"] * times
 
 
-def envelope(status: object = "SUCCESS", **details: object) -> Row:
-    return {"Status": status, "details": details}
-
-
-def error_of(status: int, content: Any, reason: str = "Odd") -> Any:
-    session, adapter = answered(status, content)
-    adapter.reason = reason
-    with pytest.raises(requests.RequestException) as caught:
-        session.details("/shipments/1?x=1")
-    assert caught.value.__context__ is None
-    return caught.value
-
-
 @pytest.mark.parametrize("details", [{"id": 1}, {}, None, [1]])
 def test_details_returns_what_is_in_the_envelope(details: Any) -> None:
     session, adapter = answered(200, {"Status": "SUCCESS", "details": details})
@@ -353,35 +346,6 @@ def test_the_token_and_the_key_are_left_out_of_what_turvo_says() -> None:
         assert SECRET[:10] not in shown and FakeTurvo.api_key not in shown
         frames = [frame for frame, _ in walk_tb(error.__traceback__)][2:]
         assert SECRET not in repr([frame.f_locals for frame in frames])
-
-
-Pages = dict[int, tuple[list[Row] | None, object, object]]
-
-
-def rows(*ids: int, **more: Any) -> list[Row]:
-    return [{"id": each, **more} for each in ids]
-
-
-def listed(pages: Pages, **params: Any) -> tuple[list[Any], list[int]]:
-    """Return the ids that ``records()`` yields, and the offsets that it asked for.
-
-    ``pages``: by offset the rows, the next offset, and whether there is more.
-    """
-    asked = []
-
-    def answer(request: PreparedRequest) -> tuple[int, Any]:
-        [start] = parse_qs(urlsplit(request.url or "").query)["start"]
-        asked.append(int(start))
-        page, following, more = pages[int(start)]
-        content = envelope(pagination={"start": following, "moreAvailable": more})
-        if page is not None:
-            content["details"]["rows"] = page
-        return 200, content
-
-    session, adapter = answered()
-    adapter.answer = answer
-    ids = [row.get("id") for row in session.records("/x/list", "rows", params)]
-    return ids, asked
 
 
 @pytest.mark.parametrize(
