@@ -30,6 +30,7 @@ LOCAL = "http://127.0.0.1:8080/v1"
 def test_token_and_key_go_to_an_undoubted_origin(base_url: str, url: str) -> None:
     """``requests`` rewrites a URL first, so the rule applies to what it sends."""
     assert same_origin(url, base_url) is ((base_url, url) in SAME)
+    assert origin("https://:443/v1") is None
     auth = auth_at(base_url if origin(base_url) else BASE, store=store_with("token-1"))
     with suppress(requests.RequestException):
         request = Request("GET", url, auth=auth).prepare()
@@ -38,10 +39,6 @@ def test_token_and_key_go_to_an_undoubted_origin(base_url: str, url: str) -> Non
         assert ("x-api-key" in request.headers) is served
         assert bool(request.hooks["response"]) is served
         assert auth.stats.requests == int(served)
-
-
-def test_a_url_without_a_host_has_no_origin() -> None:
-    assert origin("https://:443/v1") is None
 
 
 def test_a_request_without_a_url_is_left_as_it_is() -> None:

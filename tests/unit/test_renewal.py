@@ -330,17 +330,14 @@ def test_what_is_forgotten(words: str, token: Any, change: Change | None) -> Non
     assert (step and step.change) == change
 
 
-@pytest.mark.parametrize(("words", "most"), [("led", 6), ("", 8)])
+@pytest.mark.parametrize(
+    ("words", "most"), [("led", 6), ("", 8), ("outage", 0), ("spent", 0)]
+)
 def test_impatient_callers_leave_the_leader_its_attempts(words: str, most: int) -> None:
     """Each reserves one of eight attempts; a leader may still make two."""
-    history = History()
+    seen = holding(words)
     for _ in range(most):
-        step = renewal.reserve(holding(words, failure=history.slot()), asking())
+        step = renewal.reserve(seen, asking())
         assert isinstance(step, Write) and step.result == Lead(tries=1, may_count=1)
-        history = failures.load(step.change.failure)
-    step = renewal.reserve(holding(words, failure=history.slot()), asking())
-    assert isinstance(step, Fail)
-
-
-def test_an_impatient_caller_minds_a_failed_login() -> None:
-    assert isinstance(renewal.reserve(holding("outage"), asking()), Fail)
+        seen = holding(words, failure=step.change.failure)
+    assert isinstance(renewal.reserve(seen, asking()), Fail)

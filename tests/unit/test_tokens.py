@@ -15,6 +15,7 @@ from turvo_session import tokens
 from turvo_session.tokens import LONGEST_LIFE, Token
 
 SECRET = "3b_-secret-of-a-token"
+NINES = b"9" * 5000
 VISIBLE = st.characters(min_codepoint=0x21, max_codepoint=0x7E)
 
 
@@ -105,22 +106,18 @@ def test_a_value_that_another_script_wrote_is_a_token(
 
 
 @pytest.mark.parametrize(
-    "value",
+    ("value", "left"),
     [
-        *(b"", b"null", b'["access_token"]', b'{"access_token": ', b"\xff\xfe\x00"),
-        *(b'{"access_token": 7}', b'{"access_token": "two words"}', b"[" * 100_000),
-        *(b'{"access_token": "\\ud800"}', b'{"token": "abc"}'),
-        b'{"access_token": "abc", "buffer": ' + b"9" * 5000 + b"}",
+        *((b'{"access_token": "abc"}', left) for left in (0.0, -1.0, float("nan"))),
+        *((value, 9.0) for value in (b"", b"null", b'["access_token"]', b"\xff\xfe\0")),
+        *((b'{"access_token": %s' % rest, 9.0) for rest in (b"", b"7}", b'"two x"}')),
+        *((b'{"access_token": "\\ud800"}', 9.0), (b'{"token": "abc"}', 9.0)),
+        *((b"[" * 100_000, 9.0), (b'{"access_token": "a", "buffer": %s}' % NINES, 9.0)),
     ],
-    ids=lambda value: repr(value[:30]),
+    ids=lambda part: repr(part)[:30],
 )
-def test_a_value_that_holds_no_token_is_none(value: bytes) -> None:
-    assert tokens.load(value, 1000.0, 0.0) is None
-
-
-@pytest.mark.parametrize("left", [0.0, -1.0, float("nan")])
-def test_a_token_without_a_life_is_none(left: float) -> None:
-    assert tokens.load(b'{"access_token": "abc"}', left, 0.0) is None
+def test_a_value_that_holds_no_token_is_none(value: bytes, left: float) -> None:
+    assert tokens.load(value, left, 0.0) is None
 
 
 def test_seconds_are_finite_and_not_negative() -> None:
