@@ -207,12 +207,14 @@ class _WebhookHandler(BaseHTTPRequestHandler):
 class Polls(logging.Handler):
     """A poller in this process. It keeps what was logged."""
 
-    def __init__(self, turvo: FakeTurvo, webhook: Webhook, redis_url: str) -> None:
+    def __init__(
+        self, turvo: FakeTurvo, webhook: Webhook, redis_url: str, **options: int
+    ) -> None:
         super().__init__()
         self.webhook = webhook
         self.lines: list[str] = []
         session = TurvoSession(TurvoAuth.from_env(turvo.environ), retries=0)
-        self.poller = poller.Poller(session, redis_url, webhook.url)
+        self.poller = poller.Poller(session, redis_url, webhook.url, **options)
         poller.log.addHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -258,9 +260,10 @@ class World(ExitStack):
         self.callback(program.kill)
         return program
 
-    def polls(self, redis_url: str = "") -> Polls:
-        """Make a poller in this process."""
-        made = Polls(self.turvo, self.webhook, redis_url or self.redis_url)
+    def polls(self, redis_url: str = "", **options: int) -> Polls:
+        """Make a poller in this process; ``options`` are those of ``Poller``."""
+        redis_url = redis_url or self.redis_url
+        made = Polls(self.turvo, self.webhook, redis_url, **options)
         self.callback(made.close)
         return made
 
