@@ -8,7 +8,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from tests.benchmarks import growth, herd, imports, memory, report, speed
+from tests.benchmarks import (
+    commands,
+    growth,
+    herd,
+    imports,
+    memory,
+    polls,
+    report,
+    speed,
+)
 from tests.benchmarks.peers import HERD, PEERS, Ours, Site
 from tests.benchmarks.server import Api
 from tests.support.servers import RedisServer
@@ -24,6 +33,9 @@ class Sizes(NamedTuple):
     whole: tuple[int, int] = (60, 30)
     imports: int = 15
     floors: int = 8
+    commands: int = 30
+    polls: tuple[int, float] = (150, 0.1)
+    """New shipments, and seconds that Turvo takes for the details of one."""
     fleets: tuple[tuple[int, int], ...] = ((1, 1), (10, 1), (100, 1), (300, 1))
     """Processes, and token lives to watch."""
     fleet_seconds: float = 3.0
@@ -54,6 +66,13 @@ def measure(
                 (PEERS[peer].imports for peer in peers), cache, rounds=sizes.imports
             )
             floors = imports.floors(Ours.imports, cache, rounds=sizes.floors)
+            say("whole commands")
+            whole_commands = {
+                "a cron run": commands.cron_run(cache, rounds=sizes.commands),
+                "`turvo-session --help`": commands.help_text(
+                    cache, rounds=sizes.commands
+                ),
+            }
         say("a cron run")
         cron = growth.cron_run(api, site)
         say("growing fleets")
@@ -75,17 +94,33 @@ def measure(
             rounds=sizes.herds,
             login_seconds=sizes.login_seconds,
         )
+        say("polls")
+        shipments, seconds = sizes.polls
+        polled = polls.polls(
+            server.url, shipments=shipments, detail_seconds=seconds, rounds=sizes.herds
+        )
     return report.Results(
-        attach, whole, imported, floors, herds, fleets, cron, left, reading
+        attach,
+        whole,
+        imported,
+        floors,
+        herds,
+        fleets,
+        cron,
+        left,
+        reading,
+        whole_commands,
+        polled,
     )
 
 
 def publish(results: report.Results, folder: Path, readme: Path) -> str:
-    """Write RESULTS.md and plot.svg, and the table between the marks in the README, if
-    it has such."""
+    """Write RESULTS.md and both plots, and the table between the marks in the README,
+    if it has such."""
     text = report.markdown(results)
     (folder / "RESULTS.md").write_text(text, encoding="utf-8")
     (folder / "plot.svg").write_text(report.plot(results), encoding="utf-8")
+    (folder / "polls.svg").write_text(polls.plot(results.polls), encoding="utf-8")
     before = readme.read_text(encoding="utf-8")
     table = f"\n{report.table(results)}\n\n"
     readme.write_text(

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.sax.saxutils import escape
 
+from tests.benchmarks import polls
+from tests.benchmarks.commands import Command
 from tests.benchmarks.growth import CronRun, Growth
 from tests.benchmarks.herd import Outcome, Served
 from tests.benchmarks.imports import Floors, Import
@@ -37,6 +39,8 @@ class Results(NamedTuple):
     cron: CronRun
     leftover: Leftover
     read_seconds: float
+    commands: Mapping[str, Sequence[Command]]
+    polls: Sequence[polls.Poll]
 
 
 def machine() -> str:
@@ -97,6 +101,20 @@ renewal.
 
 To read the token costs Redis {results.read_seconds * 1e6:.0f} µs of its own time.
 
+## Whole commands
+
+Wall time, beside another command that runs in turns with it.
+
+{_commands(results)}
+
+## The poller's threads
+
+A poll of the example with new shipments only, whose details Turvo takes a while to give.
+
+{polls.markdown(results.polls)}
+
+![The seconds of a poll](polls.svg)
+
 ## Floors of the import
 
 By `-X importtime`, the least of several runs: `import requests` {results.floors.base * 1e3:.0f} ms. What
@@ -144,6 +162,7 @@ def _promises(results: Results) -> str:
     ours, whole = results.attach[Ours.title].ratio, 1 / results.whole[Ours.title].ratio
     basic = results.attach[Ours.title].seconds / results.attach[Basic.title].seconds
     imported, cron, left = results.imports[Ours.imports], results.cron, results.leftover
+    (cron_time, _), (help_time,) = results.commands.values()
     outcomes = results.herds[Ours.title].values()
     most = max(max(outcome.cold.logins, outcome.revoked.logins) for outcome in outcomes)
     failed = max(
@@ -179,6 +198,18 @@ def _promises(results: Results) -> str:
             cron.commands <= 3,
         ),
         ("a cron run, logins", "0", cron.logins, cron.logins == 0),
+        (
+            f"a cron run, time x {cron_time.other}",
+            "at most 1.08",
+            f"{cron_time.ratio:.2f}",
+            cron_time.ratio <= 1.08,
+        ),
+        (
+            f"`turvo-session --help`, time x {help_time.other}",
+            "at most 1.6",
+            f"{help_time.ratio:.2f}",
+            help_time.ratio <= 1.6,
+        ),
         (
             "10,000 requests, 1,000 logins, 1,000 healed 401s: bytes left over",
             "few",
@@ -242,6 +273,15 @@ def _growth(results: Results) -> str:
             for each in results.growth
         ],
     )
+
+
+def _commands(results: Results) -> str:
+    rows = [
+        [title, f"{one.seconds:.2f}", one.other, f"{one.ratio:.2f}"]
+        for title, compared in results.commands.items()
+        for one in compared
+    ]
+    return _markdown_table(["command", "seconds", "beside", "times as long"], rows)
 
 
 def _floors(floors: Floors) -> str:

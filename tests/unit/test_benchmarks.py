@@ -34,6 +34,8 @@ TINY = everything.Sizes(
     whole=(1, 2),
     imports=1,
     floors=1,
+    commands=1,
+    polls=(4, 0.0),
     fleets=((4, 1),),
     reads=5,
     cases=CASES,
@@ -55,6 +57,8 @@ def test_every_peer_is_in_every_part(results: report.Results) -> None:
     imported = {PEERS[title].imports for title in TITLES}
     assert set(results.imports) == imported | {"requests"}
     assert set(results.herds) == set(TITLES) & set(HERD)
+    assert [len(compared) for compared in results.commands.values()] == [2, 1]
+    assert [row.workers for row in results.polls] == [1, 2, 4, 8, 16]
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -86,15 +90,17 @@ def test_report_plot_and_table_are_published_without_a_path_of_the_host(
     begin, end = "<!-- benchmarks -->", "<!-- /benchmarks -->"
     readme.write_text(f"before\n{begin}\nthe last table\n{end}\nafter\n")
     everything.publish(results, tmp_path, readme)
-    texts = [(tmp_path / name).read_text() for name in ("RESULTS.md", "plot.svg")]
+    names = ("RESULTS.md", "plot.svg", "polls.svg")
+    *texts, polls = [(tmp_path / name).read_text() for name in names]
     for text in (*texts, readme.read_text()):
         assert all(title in text for title in TITLES)
         for place in (platform.node(), str(Path.home()), str(ROOT)):
             assert place not in text
     assert re.fullmatch(rf"before\n{begin}\n\n\|.*{end}\nafter\n", text, re.DOTALL)
     assert "the last table" not in text
-    assert ElementTree.fromstring(texts[1]).get("viewBox")
-    assert "prefers-color-scheme: dark" in texts[1]
+    for drawing in (texts[1], polls):
+        assert ElementTree.fromstring(drawing).get("viewBox")
+        assert "prefers-color-scheme: dark" in drawing
 
 
 def test_a_missing_peer_is_named_once_as_pip_knows_it() -> None:
