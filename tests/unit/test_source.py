@@ -196,15 +196,6 @@ def test_a_lease_lasts_an_attempt_and_is_extended(world: World) -> None:
     assert world.shared.lease == Slot(OTHER, 5.0) and world.shared.held is None
 
 
-def test_a_process_out_of_patience_logs_in(world: World) -> None:
-    world.shared.be_led()
-    world.shared.meanwhile = world.shared.be_led
-    process = world.process()
-    assert process.ask() == process.ask() == "token-1"
-    assert world.clock() == 1040.0
-    assert world.shared.held is None and world.shared.lease
-
-
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_suspended_leader_adopts_a_newer_token(world: World, fails: bool) -> None:
     late, other = world.process(), world.process()
