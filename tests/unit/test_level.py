@@ -83,7 +83,7 @@ RULES = {"read": look, "swap": write, "wait": lambda seen: Wait(1.0)}
 
 
 @pytest.mark.parametrize(
-    ("calls", "told_of_them"),
+    ("calls", "said"),
     [
         ("read fails, read works", ["no read", "works"]),
         ("read fails, read fails", ["no read"]),
@@ -95,17 +95,13 @@ RULES = {"read": look, "swap": write, "wait": lambda seen: Wait(1.0)}
     ],
 )
 def test_a_store_works_again_when_the_kind_of_call_that_failed_works(
-    level: Level,
-    shared: Shared,
-    told: list[events.Event],
-    calls: str,
-    told_of_them: list[str],
+    level: Level, shared: Shared, told: list[events.Event], calls: str, said: list[str]
 ) -> None:
     for call in calls.split(", "):
         kind, _, result = call.partition(" ")
         shared.broken = {kind} if result == "fails" else set()
         level.attempt(RULES[kind], None)
-    assert [getattr(event, "why", "works") for event in told] == told_of_them
+    assert [getattr(event, "why", "works") for event in told] == said
     assert {event.store for event in told} == {"<Shared>"}  # type: ignore[union-attr]
     assert level.errors == calls.count("fails")
 
