@@ -124,7 +124,7 @@ ASKERS = [
     ("kind", "concerned"),
     [(UNREACHABLE, 1), (UNAVAILABLE, 3), (UNANSWERED, 3), (FOREIGN, 3), (REJECTED, 2)],
 )
-def test_whom_a_failure_concerns(memory: Memory, kind: str, concerned: int) -> None:
+def test_only_those_concerned_wait(memory: Memory, kind: str, concerned: int) -> None:
     pause = memory.note(kind).left
     delays = [memory.history.delay_of_due(who) for who in ASKERS]
     assert delays == [pause] * concerned + [0.0] * (4 - concerned)

@@ -209,7 +209,7 @@ def noted(words: str, who: str, outcome: Any) -> History:
         ("fresh, mine", "fresh was refused", 900.0),
     ],
 )
-def test_a_rejection_beside_a_good_token(words: str, who: str, left: float) -> None:
+def test_a_good_token_softens_a_rejection(words: str, who: str, left: float) -> None:
     [rejection] = noted(words, who, Failure(REJECTED, "no")).records
     assert (rejection.left, rejection.proof) == (left, proof_of(US))
 
@@ -325,7 +325,7 @@ def test_the_doubt_about_a_token_is_cleared_and_the_rest_is_kept() -> None:
         ("rubbish", FRESH, None),
     ],
 )
-def test_what_is_forgotten(words: str, token: Any, change: Change | None) -> None:
+def test_no_newer_token_is_lost(words: str, token: Any, change: Change | None) -> None:
     step = renewal.forget(holding(words), token)
     assert (step and step.change) == change
 

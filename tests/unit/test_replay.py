@@ -121,7 +121,7 @@ def test_headers_are_set_as_requests_sets_them(
         *[(iter([b"x"]), 0, False), (bytearray(b"x"), None, False)],
     ],
 )
-def test_what_can_be_sent_again(body: Any, position: Any, can_be: bool) -> None:
+def test_only_whole_bodies_are_resent(body: Any, position: Any, can_be: bool) -> None:
     request = PreparedRequest()
     request.body, request._body_position = body, position
     assert replayable(request) is can_be
