@@ -1,7 +1,6 @@
 """Forward every shipment that is en route, once, to a webhook or to stdout.
 
-    python poller.py --webhook https://tms.example/hook
-    python poller.py --once >> shipments.jsonl
+    python poller.py [--once] [--webhook https://tms.example/hook | >> shipments.jsonl]
 
 It needs TURVO_API_KEY, TURVO_USERNAME, TURVO_PASSWORD and REDIS_URL; any number of
 pollers can share a Redis. If a shipment cannot be read, or is refused (400, 413, 422),
@@ -94,7 +93,6 @@ class Poller:
         """Poll once. Return whether all is done; the log says what is not."""
         late, self.left, self.is_sending = self.left, [], threading.Lock()
         try:
-            self.redis.ping()  # Without Redis, spare Turvo the requests.
             self.write_marks()
             rows = self.session.records("/shipments/list?status[eq]=2105", "shipments")
             for each in sorted((row.get("id") for row in rows), key=late.__contains__):
@@ -102,6 +100,7 @@ class Poller:
                     self.left.append(each)
             if found := list(filter(None, self.pool.map(self.read, self.left))):
                 self.pool.submit(self.forward, found).result()
+            log.info("%d new shipments read, %d left", len(found), len(self.left))
             return not self.left
         except (OSError, ValueError, redis.RedisError) as error:
             log.warning("the rest is left: %a", str(error))
@@ -155,6 +154,7 @@ if __name__ == "__main__":
     given = parser.parse_args()
     if given.demo:
         runpy.run_module("demo", run_name="__main__")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
         session, url = TurvoSession.from_env(), os.environ.get("REDIS_URL", "")
         poller = Poller(session, url, given.webhook, given.prefix, given.workers)

@@ -172,12 +172,20 @@ class TurvoSession(Session):
         ``options`` are those of ``requests.get``, such as ``params``. Turvo answers
         every call with ``{"Status": "SUCCESS", "details": {...}}``.
 
-        Raises ``TurvoResponseError`` for another ``Status`` and for an answer without
-        one, ``requests.HTTPError`` for a 4xx or 5xx without one, and what a request
-        raises.
+        Raises ``TurvoResponseError`` for another ``Status``, and for an answer without
+        one or with other ``details``; ``requests.HTTPError`` for a 4xx or 5xx without
+        one; and what a request raises.
         """
         answer = read_answer(self.get(path, **options), needs_status=True)
-        return _object_in(answer.get("details"))
+        details = answer.get("details") or {}
+        if not isinstance(details, dict):
+            kind = type(details).__name__
+            del answer, details
+            raise TurvoResponseError(
+                f"{path}: `details` must be an object, but Turvo sent a {kind}",
+                code="details",
+            )
+        return details
 
     def records(
         self, path: str, key: str, params: Mapping[str, Any] | None = None

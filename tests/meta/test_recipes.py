@@ -98,7 +98,7 @@ def test_the_redis_user_has_no_other_key(redis_server: RedisServer) -> None:
 
 
 @pytest.mark.parametrize(
-    "left_out", ["nothing", "~turvo:in_transit:*", "+set", "+del", "+ping"]
+    "left_out", ["nothing", "~turvo:in_transit:*", "+set", "+del"]
 )
 def test_the_poller_can_do_all_that_it_needs_and_needs_each_of_these(
     redis_server: RedisServer, turvo: FakeTurvo, left_out: str
