@@ -87,15 +87,21 @@ def test_a_due_token_is_renewed_in_one_try_and_an_expired_one_in_three(
 
 
 def test_a_token_may_end_during_a_failing_try(world: World, process: Process) -> None:
+    leases: list[Slot | None] = []
+
     def takes_too_long(_: Extend) -> object:
         world.sleep(1.0)
         return failed(OUTAGE)
 
     process.get()
     world.sleep(LIFE - 1.0)
-    world.endpoint.answers = [takes_too_long]
+    world.endpoint.answers = [
+        takes_too_long,
+        lambda _: leases.append(world.shared.lease),
+    ]
     assert process.ask() == "token-3"
     assert world.endpoint.tries == [(3, 2), (1, 2), (3, 2)]
+    assert all(len(lease.value) == len(OTHER) for lease in leases if lease)
 
 
 @pytest.mark.parametrize("share", [False, True], ids=["alone", "sharing"])
@@ -330,7 +336,7 @@ def test_a_rejection_is_remembered_while_the_store_is_away(world: World) -> None
     world.poll(wrong, 2.0)
     world.shared.broken = ALL
     assert set(world.poll(wrong, 890.0, step=10.0)) == {NO_TOKEN}
-    assert world.logins == 1
+    assert world.logins == 1 and wrong[0].store_errors == 89
 
 
 @pytest.mark.parametrize("lifted_by", [Process.forget, Process.get])
