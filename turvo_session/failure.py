@@ -27,9 +27,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from hmac import compare_digest
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import tokens
 from .errors import (
@@ -94,8 +93,7 @@ _is_plain_text = re.compile(r"[\x20-\x7e]{0,200}").fullmatch
 _is_plain_word = re.compile(r"[\x21-\x7e]{0,128}").fullmatch
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     """Why a login gave no token.
 
     ``why`` is text without a secret. ``retry_after`` is what the server asked for, in
@@ -112,8 +110,7 @@ class Failure:
     spare: tokens.Token | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Client:
+class Client(NamedTuple):
     """The process that asks: its token URL (as a hash), its name, and its credentials.
 
     ``proof(salt)`` returns a salted hash that shows whether a stored rejection concerns
@@ -122,11 +119,10 @@ class Client:
 
     endpoint: str
     process: str
-    proof: Callable[[str], str] = field(repr=False, default=str)
+    proof: Callable[[str], str] = str
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """A failed login as it is remembered.
 
     ``step`` is the number of failures of its kind before it since the last token. It
@@ -187,8 +183,7 @@ _ADVICE = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """A token request that Turvo may have counted, for ``left`` more seconds."""
 
     endpoint: str
@@ -196,8 +191,7 @@ class Attempt:
     left: float
 
 
-@dataclass(frozen=True, slots=True)
-class Budget:
+class Budget(NamedTuple):
     """The budget of eight attempts is spent, for ``left`` more seconds."""
 
     rejected: bool
@@ -216,8 +210,7 @@ class Budget:
         return TokenEndpointUnavailable(text, retry_after=self.left)
 
 
-@dataclass(frozen=True, slots=True)
-class History:
+class History(NamedTuple):
     """What a store remembers beside the token and the lease.
 
     ``salt`` is for the proofs of all records. ``refill`` is the number of seconds after
@@ -254,15 +247,14 @@ class History:
         salt = self.salt or salt
         new = Record(failure.kind, failure.why, client.endpoint)
         if failure.kind == REJECTED:
-            new = replace(new, proof=client.proof(salt))
+            new = new._replace(proof=client.proof(salt))
         if failure.kind == UNREACHABLE:
-            new = replace(new, process=self._only_process(client))
+            new = new._replace(process=self._only_process(client))
         step = self._next_step(new, had_token=had_token)
         pause, soft = _pause(new.kind, step, ahead=ahead)
         asked = failure.retry_after if failure.kind == UNAVAILABLE else 0.0
         left = max(pause, min(asked or 0.0, LONGEST_RETRY_AFTER))
-        new = replace(
-            new,
+        new = new._replace(
             step=step,
             left=left,
             kept=2 * left + REMEMBERED_LONGER,
@@ -271,8 +263,7 @@ class History:
         others = [old for old in self.records if not _replaces(new, old)]
         counted = Attempt(client.endpoint, failure.kind == REJECTED, COUNTED_FOR)
         attempts = (*self.attempts, *[counted] * failure.attempts)
-        history = replace(
-            self,
+        history = self._replace(
             salt=salt,
             records=(*others, new)[-MOST_RECORDS:],
             attempts=attempts[-MOST_ATTEMPTS_OF_ALL:],
@@ -283,13 +274,13 @@ class History:
         """Add an attempt that ``client`` is about to make."""
         counted = Attempt(client.endpoint, False, COUNTED_FOR)
         attempts = (*self.attempts, counted)[-MOST_ATTEMPTS_OF_ALL:]
-        return replace(self, attempts=attempts)
+        return self._replace(attempts=attempts)
 
     def with_copy(self, record: Record, seconds: float) -> History:
         """Add a copy of another store's record, which is believed for ``seconds``."""
         others = [old for old in self.records if not _replaces(record, old)]
         records = (*others, record)[-MOST_RECORDS:]
-        return replace(self, records=records, believed=seconds)
+        return self._replace(records=records, believed=seconds)
 
     def concerns(self, record: Record, client: Client) -> bool:
         """Return whether ``record`` is about ``client`` and still applies."""

@@ -22,7 +22,6 @@ import ssl
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from functools import partial
 from random import SystemRandom
 from types import CodeType
@@ -309,7 +308,7 @@ class _Tries:
         )
         outcome = retrying(self._try_once)
         if isinstance(outcome, Failure):
-            return replace(outcome, attempts=self._counted)
+            return outcome._replace(attempts=self._counted)
         return outcome
 
     def _try_once(self) -> Grant | Failure:

@@ -70,8 +70,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from . import failure as failures
 from . import tokens
@@ -93,8 +92,7 @@ MOST_TO_COUNT = 2
 _is_owner = re.compile(rb"[0-9a-f]{16}").fullmatch
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(NamedTuple):
     """Who asks for which token.
 
     ``owner`` names this one renewal in a lease. ``refused`` is the token that Turvo
@@ -124,15 +122,13 @@ class Ask:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Got:
+class Got(NamedTuple):
     """A token that this caller's own login gave."""
 
     token: Token
 
 
-@dataclass(frozen=True, slots=True)
-class Adopt:
+class Adopt(NamedTuple):
     """A token that the store holds.
 
     A due one is not asked about again for ``hold`` seconds. ``doubted``: it was got
@@ -144,13 +140,11 @@ class Adopt:
     doubted: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Stay:
+class Stay(NamedTuple):
     """Keep the refused token: another login is not allowed now, or would not help."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fail:
+class Fail(NamedTuple):
     """No token can be had: a failed login is remembered, or the budget is spent."""
 
     record: Record | Budget
@@ -161,8 +155,7 @@ class Fail:
         return isinstance(self.record, Record) and self.record.soft
 
 
-@dataclass(frozen=True, slots=True)
-class Lead:
+class Lead(NamedTuple):
     """Ask the level below: try ``tries`` times, of which ``may_count`` may count.
 
     ``spare`` is a due token that serves if that fails.
@@ -173,15 +166,13 @@ class Lead:
     spare: Token | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(NamedTuple):
     """Somebody else leads: ask the rule again when woken, or after ``seconds``."""
 
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Write(Generic[T_co]):
+class Write(NamedTuple, Generic[T_co]):
     """Swap ``change`` into the store; once it is applied, ``result`` holds."""
 
     change: Change
@@ -317,7 +308,7 @@ def prove(seen: Snapshot, token: Token) -> Write[None] | None:
     history = failures.load(seen.failure)
     if not history.doubts(token):
         return None
-    cleared = replace(history, doubted="", doubted_for=0.0)
+    cleared = history._replace(doubted="", doubted_for=0.0)
     return Write(Change(failure=cleared.slot()), None)
 
 
@@ -403,8 +394,8 @@ def _written(seen: Snapshot, ask: Ask, outcome: Settling) -> Write[Outcome]:
         record = copy = outcome.record
         if record.kind == failures.REJECTED:
             # Each store has a salt of its own.
-            history = replace(history, salt=history.salt or ask.salt)
-            copy = replace(record, proof=ask.client.proof(history.salt))
+            history = history._replace(salt=history.salt or ask.salt)
+            copy = record._replace(proof=ask.client.proof(history.salt))
         # A login that was asked for says nothing of what the store below holds.
         seconds = 0.0 if ask.forced else min(record.left, failures.BELIEVED_FOR)
         history = history.with_copy(copy, seconds)
@@ -448,8 +439,7 @@ def _stored(seen: Snapshot, ask: Ask, outcome: Got | Adopt, history: History) ->
         return RELEASE
     kept = History(refill=history.refill)
     if isinstance(outcome, Got) and ask.refused:
-        kept = replace(
-            kept,
+        kept = kept._replace(
             refill=history.refill_after_login(),
             doubted=token.fingerprint,
             doubted_for=failures.DOUBTED_FOR,
@@ -457,8 +447,8 @@ def _stored(seen: Snapshot, ask: Ask, outcome: Got | Adopt, history: History) ->
     if isinstance(outcome, Adopt):
         doubted_for = failures.DOUBTED_FOR if outcome.doubted else 0.0
         hold = min(outcome.hold, failures.LONGEST_HOLD)
-        kept = replace(
-            kept, doubted=token.fingerprint, doubted_for=doubted_for, hold=hold
+        kept = kept._replace(
+            doubted=token.fingerprint, doubted_for=doubted_for, hold=hold
         )
     value = Slot(tokens.dump(token, seen.at), left)
     return Change(token=value, lease=None, failure=kept.slot(), wake=True)

@@ -172,8 +172,8 @@ class TokenSource:
         conversation began. ``may_login``: a new token may cure the 401. Raises
         ``TurvoAuthError``.
         """
-        ask = replace(
-            self._ask(), refused=refused, known_good=known_good, may_login=may_login
+        ask = self._ask()._replace(
+            refused=refused, known_good=known_good, may_login=may_login
         )
         outcome = self._obtain(ask)
         # Remember it only now. It may be a good token that was refused for another
@@ -188,7 +188,7 @@ class TokenSource:
 
         ``force``: even if the budget of attempts is spent. Raises ``TurvoAuthError``.
         """
-        outcome = self._obtain(replace(self._ask(), forced=True, over_budget=force))
+        outcome = self._obtain(self._ask()._replace(forced=True, over_budget=force))
         assert not isinstance(outcome, Stay)
         return outcome.token
 
@@ -290,7 +290,7 @@ class TokenSource:
             if isinstance(outcome, Fail) and outcome.soft:
                 # The old token expired during the renewal ahead of time, so the failure
                 # of that renewal is over as well: ask again.
-                again = replace(ask, owner=urandom(8).hex().encode())
+                again = ask._replace(owner=urandom(8).hex().encode())
                 outcome = self._look(again, self._levels)
             if isinstance(outcome, Failure):
                 outcome = self._unnoted(ask, outcome)
@@ -322,7 +322,7 @@ class TokenSource:
                 return self._without(level, ask, below, led, (level, renewal.reserve))
             if not isinstance(step, Lead):
                 return step
-            asked = replace(ask, spare=step.spare)
+            asked = ask._replace(spare=step.spare)
             led = (*led, level)
             if below:
                 found = self._look(asked, below, led)
@@ -370,7 +370,7 @@ class TokenSource:
         if found.token.state(self._clock()) == "due":
             # The level above has to note the failure, or every call would log in while
             # the store can be read but not written.
-            return replace(failure, spare=found.token)
+            return failure._replace(spare=found.token)
         self._tell_failure(failure, 0.0)
         return found
 
@@ -397,7 +397,7 @@ class TokenSource:
         )
         took = self._clock() - start
         if isinstance(result, Failure):
-            return replace(result, took=took, spare=ask.spare)
+            return result._replace(took=took, spare=ask.spare)
         known = [token for token in (self.current, ask.spare, ask.refused) if token]
         got = Got(renewal.granted(result, known, self._expiry_buffer))
         left = got.token.seconds_left(self._clock())

@@ -43,10 +43,6 @@ ELSEWHERE = {
         "tests/unit/test_replay.py",
         "it hides no secret: it pickles requests of a class that is made at run time",
     ),
-    ("failure", "field(repr=False, default=str)"): (
-        "",
-        "it hides a bound method, whose repr has no secret either",
-    ),
 }
 """Module and mask: the test file that shows it, "" if none can, and why."""
 

@@ -270,8 +270,8 @@ MUTANTS = (
     Mutant(
         "a due token comes up with a failure that its store does not take",
         "source",
-        "            return replace(result, took=took, spare=ask.spare)\n",
-        "            return replace(result, took=took)\n",
+        "            return result._replace(took=took, spare=ask.spare)\n",
+        "            return result._replace(took=took)\n",
     ),
     Mutant(
         "a due token that is found after a failed login does not hide the failure",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from turvo_session.failure import (
@@ -218,7 +218,7 @@ class ModelLogin:
             scheduler.pause("next try", self._world.now + pause)
             extend(ATTEMPT_SECONDS)
             pause *= 2
-        return replace(result, attempts=flight.counted)
+        return result._replace(attempts=flight.counted)
 
     def _try_once(self, flight: Any) -> Any:
         scheduler, process = self._world.scheduler, self._process

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from tests.support.histories import proof_of
@@ -65,7 +64,7 @@ HISTORIES: dict[str, History | Slot] = {
     "outage over": records(record(UNAVAILABLE, 0.0, step=3)),
     "failed ahead": records(record(UNAVAILABLE, soft=True)),
     "hung": records(record(UNANSWERED, 0.0)),
-    "believed": replace(records(record(UNAVAILABLE)), believed=0.5),
+    "believed": records(record(UNAVAILABLE))._replace(believed=0.5),
     "rejected": records(record(REJECTED, 800.0, proof=proof_of(US))),
     "they rejected": records(record(REJECTED, 800.0, proof=proof_of(THEM))),
     "they cut off": records(record(UNREACHABLE, process=THEM)),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -69,7 +68,7 @@ def test_each_failure_of_a_kind_has_a_longer_pause(
         record = memory.note(kind, ahead=ahead, good=good)
         assert record.left == pause
         assert record.soft is (ahead and (kind != REJECTED or number == 0))
-        assert memory.history.records == (replace(record, reported=True),)
+        assert memory.history.records == (record._replace(reported=True),)
         memory.pass_time(2 * pause + 29.0)
     memory.pass_time(2.0)
     assert memory.history.records == ()
@@ -154,7 +153,7 @@ def test_the_failure_that_applies_longest_counts(memory: Memory) -> None:
     memory.note(UNAVAILABLE, ahead=True, good=True)
     assert memory.history.blocking(US) is None
     assert memory.history.delay_of_due(US) == 30.0
-    assert replace(memory.history, hold=50.0).delay_of_due(US) == 50.0
+    assert memory.history._replace(hold=50.0).delay_of_due(US) == 50.0
 
 
 def test_without_a_proof_no_credentials_are_recognized(memory: Memory) -> None:
@@ -174,11 +173,11 @@ def test_the_eight_last_records_are_kept_under_one_salt(memory: Memory) -> None:
     assert (history.salt, record.proof) == ("salt", proof_of("us"))
     # A copy of another store's record takes the place of the last one like it.
     before = history.records
-    copy = replace(before[0], why="new")
-    expected = replace(history, records=(*before[1:], copy), believed=0.5)
+    copy = before[0]._replace(why="new")
+    expected = history._replace(records=(*before[1:], copy), believed=0.5)
     assert history.with_copy(copy, 0.5) == expected
     assert (
-        history.with_copy(replace(copy, kind=FOREIGN), 0.5).records[:-1] == (before[1:])
+        history.with_copy(copy._replace(kind=FOREIGN), 0.5).records[:-1] == (before[1:])
     )
 
 
@@ -238,7 +237,7 @@ def test_a_doubt_is_about_one_token_and_has_an_end() -> None:
     token = Token("secret", 0, 9, 0)
     doubt = History(doubted=token.fingerprint, doubted_for=0.5)
     assert doubt.doubts(token) and not doubt.doubts(Token("other", 0, 9, 0))
-    assert not replace(doubt, doubted_for=0.0).doubts(token)
+    assert not doubt._replace(doubted_for=0.0).doubts(token)
 
 
 def test_a_history_survives_its_stored_form_and_ages_with_its_slot() -> None:
@@ -251,10 +250,10 @@ def test_a_history_survives_its_stored_form_and_ages_with_its_slot() -> None:
     assert times == (135.0, 15.0, 655.0, 0.0)
     assert History(salt="salt", doubted="1a2b3c4d").slot() is None
     for field in ("refill", "doubted_for", "hold", "believed"):
-        only = replace(History(), **{field: 1.0})
+        only = History()._replace(**{field: 1.0})
         assert failures.load(only.slot()) == only
     # A record whose text others could not read would not concern them.
-    long = replace(FULL, records=(replace(RECORDS[0], why="x" * 5000),)).slot()
+    long = FULL._replace(records=(RECORDS[0]._replace(why="x" * 5000),)).slot()
     assert failures.load(long).records[0].why == "x" * 200
 
 
@@ -278,7 +277,7 @@ def test_junk_of_a_record_is_void(
 ) -> None:
     """And the whole record, if its kind, step or end makes none."""
     first, second = RECORDS
-    expected = (first,) if left is None else (first, replace(second, **{field: left}))
+    expected = (first,) if left is None else (first, second._replace(**{field: left}))
     stored = stored_form()["records"]
     for value in values:
         records = [stored[0], stored[1] | {field: value}]
@@ -331,7 +330,7 @@ def test_an_attempt_counts_for_15_minutes() -> None:
 )
 def test_a_junk_field_is_as_good_as_missing(field: str, empty: dict[str, Any]) -> None:
     for junk in [None, -7, "x y", True, {}, [], [1], [[1, 2]], [["url", 1, "x"]]]:
-        assert planted(**{field: junk}) == replace(FULL, **empty)
+        assert planted(**{field: junk}) == FULL._replace(**empty)
 
 
 def test_a_value_without_sense_or_that_is_kept_too_long_is_an_empty_history() -> None:
@@ -360,7 +359,7 @@ def test_a_failure_becomes_the_error_that_says_what_to_do(
     assert getattr(raised, "retry_after", 12.3) == 12.3
     for word in [*words, "in 12 s", "(POST answered 503)"]:
         assert word in str(raised)
-    recorded = str(replace(record, reported=True).error())
+    recorded = str(record._replace(reported=True).error())
     assert "(recorded as 'POST answered 503')" in recorded
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -247,8 +246,8 @@ IN_DOUBT = History(doubted=tokens.fingerprint("new"), doubted_for=60.0)
         ("", Got, "outage", History()),
         ("beside due", Got, "spent", History()),
         ("beside due", Got, "no allowance", History(refill=121.0)),
-        ("not fresh", Got, "outage", replace(IN_DOUBT, refill=60.0)),
-        ("not fresh", Got, "no allowance", replace(IN_DOUBT, refill=180.0)),
+        ("not fresh", Got, "outage", IN_DOUBT._replace(refill=60.0)),
+        ("not fresh", Got, "no allowance", IN_DOUBT._replace(refill=180.0)),
         ("not fresh", Adopt, "no allowance", History(refill=121.0)),
         ("", lambda token: Adopt(token, 0.0, True), "doubt", IN_DOUBT),
         ("", lambda token: Adopt(token, 7.0), "outage", History(hold=7.0)),
@@ -267,7 +266,7 @@ def test_a_put_ends_lease_and_failures_and_keeps_the_allowance(
     assert set(json.loads(value)) == {"access_token", "expires_at", "buffer"}
     history = failures.load(step.change.failure)
     assert (
-        replace(history, doubted=history.doubted * (history.doubted_for > 0)) == after
+        history._replace(doubted=history.doubted * (history.doubted_for > 0)) == after
     )
 
 
@@ -302,9 +301,9 @@ def test_only_its_owner_extends_a_lease_or_gives_it_back(words: str) -> None:
 
 
 def test_the_doubt_about_a_token_is_cleared_and_the_rest_is_kept() -> None:
-    history = replace(records(record(UNAVAILABLE)), refill=70.0)
+    history = records(record(UNAVAILABLE))._replace(refill=70.0)
     doubt = {"doubted": tokens.fingerprint("fresh"), "doubted_for": 50.0}
-    seen = holding("led", failure=replace(history, **doubt).slot())
+    seen = holding("led", failure=history._replace(**doubt).slot())
     proved = [
         renewal.prove(one, FRESH) for one in (seen, holding("doubt"), holding(""))
     ]
