@@ -284,13 +284,18 @@ def test_a_body_is_repeated_in_full_or_not_at_all(
     assert bodies == [b"whole"] * times
 
 
-@pytest.mark.parametrize("details", [{"id": 1}, {}, None, [1]])
+@pytest.mark.parametrize("details", [{"id": 1}, {}, None])
 def test_details_returns_what_is_in_the_envelope(details: Any) -> None:
     session, adapter = answered(200, {"Status": "SUCCESS", "details": details})
-    found = session.details("/x", params={"y": "1"}, timeout=3)
-    assert found == (details if isinstance(details, dict) else {})
+    assert session.details("/x", params={"y": "1"}, timeout=3) == (details or {})
     [(request, options)] = adapter.sent
     assert (request.url, options["timeout"]) == (f"{BASE}/x?y=1", 3)
+
+
+def test_details_that_are_not_an_object_are_an_error() -> None:
+    error = error_of(200, {"Status": "SUCCESS", "details": [SECRET]})
+    assert isinstance(error, TurvoResponseError) and error.code == "details"
+    assert "must be an object, but Turvo sent a list" in str(error)
 
 
 @pytest.mark.parametrize(
