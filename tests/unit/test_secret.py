@@ -20,6 +20,10 @@ def test_a_slot_with_its_values_swapped_shows_none_in_its_frame() -> None:
     assert not {"value", "left"} & set(frame.f_locals)
 
 
+def test_a_slot_shows_how_much_it_holds_and_for_how_long() -> None:
+    assert repr(SLOT) == "<Slot of 12 bytes, 10.000 s left>"
+
+
 def test_two_secrets_are_equal_if_their_values_are() -> None:
     twin = Slot(SECRET.encode(), 10.0)
     assert Secret(SECRET).reveal() == SECRET
