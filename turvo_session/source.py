@@ -454,14 +454,11 @@ class TokenSource:
                 "event listener or a password callable asked for one in the middle of "
                 "it; it must not send a request with this auth"
             )
+        # It ends with this frame, whatever ends that, so it needs no `finally`, which an
+        # interrupt can keep from running.
         mark = _Mark()
-        try:
-            self._thread.renewal = weakref.ref(mark)
-            yield
-        finally:
-            # If an interrupt keeps this line from running, its frame takes the mark
-            # along, and the thread's next renewal is not taken for a second one.
-            del mark
+        self._thread.renewal = weakref.ref(mark)
+        yield
 
     def _stored_token(self) -> Token | None:
         seen: Snapshot | None = self._levels[-1].attempt(_as_seen, None)

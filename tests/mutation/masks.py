@@ -38,7 +38,6 @@ ELSEWHERE = {
         "a stand-in and HiddenToken keep secrets out of the same records; this is for "
         "what another release of the library may log besides",
     ),
-    ("source", "del mark"): ("", "it hides no secret: it ends a renewal"),
     ("replay", "def __reduce_ex__"): (
         "tests/unit/test_replay.py",
         "it hides no secret: it pickles requests of a class that is made at run time",

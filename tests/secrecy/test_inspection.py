@@ -138,7 +138,11 @@ def test_a_pickle_holds_nothing_of_the_senders_environment(
         monkeypatch.setenv(name, value)
     auth = cls.from_env()
     things: list[object] = [auth, {"auth": auth}, TurvoSession(auth)]
-    if package != "pickle":
+    # dill reads an attribute of code that Python 3.15 no longer has.
+    takes_functions = package == "cloudpickle" or (
+        package == "dill" and sys.version_info < (3, 15)
+    )
+    if takes_functions:
         things += [lambda: auth, cls.from_env]
 
     for thing in things:

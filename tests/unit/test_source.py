@@ -27,7 +27,11 @@ from tests.support.sources import (
 )
 from tests.support.threads import LONG, Call, at_once
 from turvo_session import events
-from turvo_session.errors import CredentialsRejected, TurvoAuthError
+from turvo_session.errors import (
+    CredentialsRejected,
+    SettingsError,
+    TurvoAuthError,
+)
 from turvo_session.failure import BELIEVED_FOR, FOREIGN, REJECTED, UNANSWERED
 from turvo_session.failure import UNAVAILABLE as OUTAGE
 from turvo_session.login import Grant
@@ -162,6 +166,21 @@ def test_a_request_in_a_login_is_an_error(world: World, process: Process) -> Non
     with pytest.raises(TurvoAuthError, match="this thread is getting a token already"):
         process.get()
     assert process.ask() == "token-2"
+
+
+def test_a_call_may_be_made_where_an_error_of_the_last_one_is_handled(
+    world: World, process: Process
+) -> None:
+    """It is not in the middle of the last one, whose frames the error still holds."""
+
+    def has_no_password(_: Extend) -> object:
+        raise SettingsError("no password")
+
+    world.endpoint.answers = [has_no_password]
+    try:
+        process.get()
+    except SettingsError:
+        assert process.ask() == "token-2"
 
 
 def test_events_are_told_when_no_lease_is_held(world: World) -> None:
