@@ -454,8 +454,8 @@ class TokenSource:
                 "event listener or a password callable asked for one in the middle of "
                 "it; it must not send a request with this auth"
             )
-        # It ends with this frame, whatever ends that, so it needs no `finally`, which an
-        # interrupt can keep from running.
+        # It ends with this frame, whatever ends that. A `finally` would be one more
+        # line at which an interrupt can strike.
         mark = _Mark()
         self._thread.renewal = weakref.ref(mark)
         yield
