@@ -8,7 +8,7 @@ from functools import partial
 from .explore import NO_FAULT, ONE_FAULT, SCENARIOS, Run, explore, run_seed
 from .stories import STORIES, run_story
 
-SEEDS = 300
+SEEDS = 200
 WITHOUT_FAULT = tuple(one for one in SCENARIOS if one.name != "revoked-same")
 WITH_FAULT = tuple(
     one for one in SCENARIOS if one.name in ("cold", "revoked", "due", "wrong")

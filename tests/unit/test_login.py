@@ -204,6 +204,13 @@ def test_a_proof_is_made_once_for_a_salt(monkeypatch: pytest.MonkeyPatch) -> Non
     assert len(made) == 2
 
 
+def test_a_proof_costs_what_owasp_asks_for() -> None:
+    """The sets of its Password Storage Cheat Sheet of 2024."""
+    scrypt, pbkdf2 = (options for _, options in login.SLOW_HASHES)
+    assert (scrypt["n"], scrypt["r"], scrypt["p"]) == (2**14, 8, 5)
+    assert (pbkdf2["hash_name"], pbkdf2["iterations"]) == ("sha256", 600_000)
+
+
 def test_a_proof_is_made_without_scrypt_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """Under FIPS 140 there is PBKDF2 only. Without either, nothing is proved."""
     assert login_with("password").proof("not hex") == ""
