@@ -254,8 +254,14 @@ def test_a_poller_that_was_killed_is_made_up_for(
             assert sorted(world.keys()) == world.en_route
             world.redis.eval(PASS_TIME, 0, CLAIM_SECONDS * 1000)
         assert world.start(*command).end() == 0
-        copies = 1 if step in held else 2
-        assert world.webhook.batches == [world.en_route] * copies
+        first, *copies = world.webhook.batches
+        assert first == world.en_route
+        if step in held:
+            assert copies == []
+        elif step == "webhook":
+            assert copies == [world.en_route]
+        else:  # The first mark may have been on its way.
+            assert copies in ([world.en_route], [world.en_route[1:]])
         assert world.are_marked()
 
 
