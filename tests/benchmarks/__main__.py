@@ -1,4 +1,4 @@
-"""``python -m tests.benchmarks``: all measurements beside the peers (four minutes)."""
+"""``python -m tests.benchmarks``: all measurements beside the peers (five minutes)."""
 
 from __future__ import annotations
 

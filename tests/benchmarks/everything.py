@@ -96,9 +96,7 @@ def measure(
         )
         say("polls")
         shipments, seconds = sizes.polls
-        polled = polls.polls(
-            server.url, shipments=shipments, detail_seconds=seconds, rounds=sizes.herds
-        )
+        polled = polls.polls(server.url, shipments=shipments, detail_seconds=seconds)
     return report.Results(
         attach,
         whole,
