@@ -23,15 +23,19 @@ from tests.mutation.mutants import Mutant, mutants_of
 ROOT = Path(__file__).parents[2]
 ENOUGH = 0.95
 TESTS = {
-    "tokens": ["test_tokens", "test_renewal"],
-    "failure": ["test_failure", "test_renewal"],
-    "store": ["test_secret", "test_source", "test_store"],
-    "renewal": ["test_renewal", "test_source"],
-    "level": ["test_level", "test_source"],
-    "source": ["test_source"],
-    "origin": ["test_origin"],
-    "replay": ["test_replay"],
-    "redis_store": ["test_redis_store", "test_store"],
+    "tokens": ["unit/test_tokens", "unit/test_renewal"],
+    "failure": ["unit/test_failure", "unit/test_renewal"],
+    "store": ["unit/test_secret", "unit/test_source", "unit/test_store"],
+    "renewal": ["unit/test_renewal", "unit/test_source"],
+    "level": ["unit/test_level", "unit/test_source"],
+    "source": ["unit/test_source"],
+    "origin": ["unit/test_origin"],
+    "replay": ["unit/test_replay", "wire/test_replay_wire", "wire/test_heal"],
+    "redis_store": [
+        "unit/test_redis_store",
+        "unit/test_store",
+        "wire/test_redis_trouble",
+    ],
 }
 LIBRARIES = [
     "cryptography.fernet",
