@@ -152,8 +152,9 @@ def plot(rows: Sequence[Poll]) -> str:
     for index, row in enumerate(rows):
         top, length = 34 + 22 * index, 300 * row.seconds / longest
         words = f"{row.seconds:.1f} s, {row.speedup:.1f} times as fast"
+        plural = "s" if row.workers > 1 else ""
         parts += [
-            f'<text x="16" y="{top + 12}">{row.workers} workers</text>',
+            f'<text x="16" y="{top + 12}">{row.workers} worker{plural}</text>',
             f'<rect x="100" y="{top}" width="{length:.0f}" height="14" rx="2"/>',
             f'<text x="{106 + length:.0f}" y="{top + 12}">{words}</text>',
         ]
