@@ -6,6 +6,7 @@ A server is imported by the fixture that starts it: most unit tests need none.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,15 @@ if TYPE_CHECKING:
 
     from tests.support.servers import RedisServer
     from turvo_session.testing import FakeTurvo
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C end what the tests start.
+
+    A shell starts a background command with SIGINT ignored, and children inherit that.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

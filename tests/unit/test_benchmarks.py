@@ -70,7 +70,8 @@ def test_we_log_in_once_on_each_occasion(
     assert (cold.logins, cold.failed, revoked.logins, revoked.failed) == (1, 0, 1, 0)
     (fleet,) = results.growth
     assert (fleet.processes, fleet.cold_logins, fleet.logins) == (4, 1, 1)
-    assert (fleet.cold <= 5, fleet.per_life <= 5, fleet.handshake) == (True, True, 2)
+    # On a busy machine the short lives of this test are over before all have looked.
+    assert (fleet.cold <= 5, fleet.per_life <= 10, fleet.handshake) == (True, True, 2)
     assert (results.cron.commands <= 3, results.cron.logins) == (True, 0)
 
 
