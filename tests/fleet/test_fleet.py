@@ -225,31 +225,6 @@ def test_a_new_token_that_ends_the_old_one_is_adopted_by_all(site: Site) -> None
         assert turvo.refused > 0
 
 
-# Refusals
-
-
-def test_a_forbidden_path_costs_three_logins_at_most_and_one_more_a_minute(
-    site: Site,
-) -> None:
-    """200 requests of 8 processes: all of them see the 401, and other paths work.
-
-    A revocation in between is healed.
-    """
-    turvo = site.turvo
-    turvo.fail_next(401, times=FOREVER, path="/orders/forbidden")
-    with site.workers(8) as fleet:
-        for minutes in range(3):
-            calls = go(fleet, threads=5, calls=5, path="/orders/forbidden")
-            assert answers(calls) == {401: 200}
-            assert answers(go(fleet)) == {200: 8}
-            assert turvo.token_requests <= 1 + 3 + minutes, trouble(fleet)
-            site.pass_time(60)
-        before = turvo.token_requests
-        turvo.revoke()
-        assert answers(go(fleet)) == {200: 8}
-        assert turvo.token_requests == before + 1
-
-
 # Clocks
 
 

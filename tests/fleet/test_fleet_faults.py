@@ -19,6 +19,7 @@ from tests.support.faults import (
 )
 from tests.support.fleet import (
     FAILURES,
+    INVALID_GRANT,
     KEY,
     LEASE,
     LEASE_SECONDS,
@@ -120,6 +121,22 @@ def test_a_redis_that_breaks_while_processes_wait_for_a_login_fails_no_call(
         fault.heal(faulty)
         for worker in (leader, *waiters):
             recover(site, worker)
+
+
+def test_a_failed_login_does_not_hide_a_token_that_redis_has_meanwhile() -> None:
+    """Redis is back, with another's token, while a process without it logs in."""
+    with separate_site() as site, site.workers(2) as (failing, other):
+        site.server.kill()
+        site.turvo.fail_logins(400, INVALID_GRANT, times=1)
+        hold = site.turvo.hold()
+        start([failing], calls=1)
+        hold.wait_for_request()
+        site.server.start()
+        assert answers(go([other])) == {200: 1}
+        hold.released.set()
+        assert answers(finish([failing], stop=False)) == {200: 1}
+        assert failing.ask("token") == other.ask("token")
+        assert site.turvo.token_requests == 2
 
 
 def test_flushall_under_load_costs_one_login_at_the_next_renewal(site: Site) -> None:

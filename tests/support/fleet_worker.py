@@ -158,6 +158,17 @@ class Worker:
         """Return the fingerprint of the current token. Log in if need be."""
         return self.auth.token().fingerprint
 
+    def login(self, force: bool = False) -> str:
+        """Log in; return the fingerprint of the token, or the name of the error."""
+        try:
+            return self.auth.login(force=force).fingerprint
+        except Exception as error:  # noqa: BLE001 - the test looks at it
+            return type(error).__name__
+
+    def forget(self) -> None:
+        """Drop the token and the failures."""
+        self.auth.forget()
+
     def status(self) -> Any:
         """Return the status of the token."""
         return self.auth.status()
@@ -171,6 +182,15 @@ class Worker:
     def move(self, seconds: float, clock: str = "monotonic") -> None:
         """Set a clock of this process forward, or back."""
         _shifts[clock] += seconds
+
+    def cut_off(self) -> None:
+        """Take this process's route to Turvo away."""
+        from urllib3.util import connection
+
+        def find_no_route(*_: object, **__: object) -> None:
+            raise OSError(113, "No route to host")
+
+        connection.create_connection = find_no_route
 
     def run_command(self, environ: Mapping[str, str], *arguments: str) -> int:
         """Run the command line in this process, and return its exit code."""

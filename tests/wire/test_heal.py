@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import signal
 import time
 from typing import Any
 
@@ -24,10 +25,12 @@ from turvo_session import (
     InvalidTokenResponse,
     MemoryStore,
     TokenEndpointUnavailable,
+    TurvoAuth,
     TurvoAuthError,
 )
 from turvo_session import failure as failures
 from turvo_session.events import LoggedIn, Refused, Replayed
+from turvo_session.testing import FakeTurvo
 
 REJECTED = json.dumps({"error": "invalid_grant"})
 
@@ -297,3 +300,30 @@ def test_an_error_closes_the_answer_and_no_frame_of_it_shows_a_secret(
     secrets = (token.access_token, world.turvo.api_key)
     assert secrets_in_frames(caught.value, secrets) == []
     assert [answer.raw.closed for answer in adapter.answers] == [True]
+
+
+def test_a_second_request_in_the_middle_of_a_login_is_an_error_at_once(
+    turvo: FakeTurvo,
+) -> None:
+    """Of a password callable, and of a signal handler, whose login then goes on."""
+    turvo.login_seconds = 0.5
+    caught: list[TurvoAuthError] = []
+
+    def ask_again(*_: object) -> str:
+        try:
+            auth.token()
+        except TurvoAuthError as error:
+            caught.append(error)
+        return turvo.password
+
+    auth = TurvoAuth.from_env(turvo.environ, password=ask_again)
+    before = signal.signal(signal.SIGALRM, ask_again)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        assert auth.token().access_token
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert len(caught) == 2
+    assert all("is getting a token already" in str(error) for error in caught)
+    assert turvo.token_requests == 1
