@@ -2,8 +2,8 @@
 
 Turvo locks an account after ten wrong passwords, and a hundred callers without a token
 must not make a hundred failing logins. So a store remembers the failed logins since the
-last token in a ``History``: a short list of records, and when the last requests were
-sent that Turvo may have counted as wrong passwords. The rules:
+last token in a ``History``: a short list of records, and when the last requests failed
+that Turvo may have counted as wrong passwords. The rules:
 
 ===========  =======================================  =========  =======================
 kind         what happened                            may count  concerns
@@ -98,8 +98,8 @@ class Failure(NamedTuple):
 
     ``why`` is text without a secret. ``retry_after`` is what the server asked for, in
     seconds. ``attempts`` is how many requests Turvo may have counted as wrong
-    passwords. ``took`` is the length of the login in seconds. ``spare`` is the due
-    token that the login was to replace.
+    passwords. ``took`` is the length of the login in seconds. ``spare`` is a due
+    token that serves: the one to be replaced, or one that was found after the login.
     """
 
     kind: str
@@ -125,11 +125,11 @@ class Client(NamedTuple):
 class Record(NamedTuple):
     """A failed login as it is remembered.
 
-    ``step`` is the number of failures of its kind before it since the last token. It
-    applies for ``left`` more seconds and is remembered for ``kept``. ``soft``: it was a
-    renewal ahead of time, so it ends with the old token. ``process`` is the only
-    process that it concerns, if there is one; ``proof`` shows whose credentials were
-    rejected.
+    ``step`` tells which of the pauses of its kind it has: it grows with each failure of
+    that kind that is still remembered. The record applies for ``left`` more seconds and
+    is remembered for ``kept``. ``soft``: it was a renewal ahead of time, so it ends
+    with the old token. ``process`` is the only process that it concerns, if there is
+    one; ``proof`` shows whose credentials were rejected.
     """
 
     kind: str
@@ -240,9 +240,8 @@ class History(NamedTuple):
     ) -> tuple[History, Record]:
         """Add a failed login of ``client``; return the new history and the record.
 
-        ``ahead``: it was a renewal ahead of time. ``had_token``: Turvo had accepted a
-        token of these credentials before. ``salt`` is used unless the history has one
-        already.
+        ``ahead``: it was a renewal ahead of time. ``had_token``: there was a token that
+        Turvo had accepted. ``salt`` is used unless the history has one already.
         """
         salt = self.salt or salt
         new = Record(failure.kind, failure.why, client.endpoint)

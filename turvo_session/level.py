@@ -75,7 +75,7 @@ class Level:
         raise StoreError(f"no write was applied in {MOST_STEPS} tries")
 
     def attempt(self, rule: Rule, default: object) -> Any:
-        """Return the result of ``rule``, or ``default`` if the store is in trouble."""
+        """Return the result of ``rule``, or ``default`` if that is not possible."""
         try:
             return self.carry_out(rule)
         except (StoreError, OutOfPatience):
@@ -92,7 +92,7 @@ class Level:
             be_patient(seconds)
 
     def look_again(self, ask: Ask) -> Outcome | None:
-        """Return a token of the store, which was in trouble a moment ago."""
+        """Return a token of the store, even if it was in trouble a moment ago."""
         try_again = getattr(self.store, "try_again", None)
         if try_again is not None:
             try_again()

@@ -56,14 +56,18 @@ other than that one. Two callers that were refused with the same token cause one
 because the second one finds the first one's token. Three rules keep a 401 that no token
 cures, such as a missing permission, from causing a login each time:
 
-* A token that was got because of a 401 is *in doubt* until Turvo accepts it once. A
-  caller that is refused with a token in doubt keeps it, unless it has seen Turvo accept
-  the token it started with.
+* A token that was got because of a 401 is *in doubt* for a minute, or until Turvo
+  accepts it. A caller that is refused with a token in doubt keeps it, unless it has
+  seen Turvo accept the token it started with.
 * The fleet makes three logins because of a 401 at once, and one more each minute.
 * A request that a new token did not cure asks for no login for a minute (``replay``).
 
-The history, the doubt and that allowance are only decisive at the last level before the
-login, because the level below may hold a newer token.
+The history, the doubt and that allowance decide at the last level before the login,
+because the level below may hold a newer token. The level above believes its copy of a
+failure for one second.
+
+A caller that has waited for others for too long is out of patience. It counts its
+attempt in advance and logs in without a lease (``reserve``).
 """
 
 from __future__ import annotations
@@ -431,7 +435,8 @@ def _failed(
 def _stored(seen: Snapshot, ask: Ask, outcome: Got | Adopt, history: History) -> Change:
     """Return the change that stores a token and ends the lease and all failures.
 
-    What is left of the history is the allowance for logins because of a 401.
+    What is left of the history is the allowance for logins because of a 401, a doubt
+    about this token, and how long to leave it alone.
     """
     token = outcome.token
     left = token.seconds_left(seen.at)

@@ -3,7 +3,7 @@
 ``TokenSource`` stacks the levels: the memory of this process, where threads meet, then
 the shared store, where processes meet, and under both the login. Whoever leads at one
 level asks the next one down, and writes what came of it on the way up. A store in
-trouble is a level that is skipped.
+trouble is a level that is skipped: what this process remembers decides then.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ LEASE_MARGIN = 2.0
 THREAD_LEASE = 120.0
 """Seconds of a lease among threads. They give it back, whatever ends them."""
 WAIT_LIMIT = 40.0
-"""Seconds that a caller waits for other processes before it logs in itself. A caller
+"""Seconds that a caller waits for other processes before it may log in itself. A caller
 waits twice as long for other threads."""
 PATIENCE_WITH_TOKEN = 1.0
 """Seconds that the store may take to answer a process that has a token."""
@@ -450,9 +450,9 @@ class TokenSource:
         reference = getattr(self._thread, "renewal", None)
         if reference is not None and reference() is not None:
             raise TurvoAuthError(
-                "this thread is getting a token already, and a signal handler, an "
-                "event listener or a password callable asked for one in the middle of "
-                "it; it must not send a request with this auth"
+                "this thread is getting a token already, and a signal handler or a "
+                "password callable asked for one in the middle of it; it must not send "
+                "a request with this auth"
             )
         # It ends with this frame, whatever ends that. A `finally` would be one more
         # line at which an interrupt can strike.
