@@ -268,6 +268,18 @@ MUTANTS = (
         "    if False and",
     ),
     Mutant(
+        "attempts at another token URL spend nobody else's budget",
+        "failure",
+        "[one for one in self.attempts if one.endpoint == client.endpoint]",
+        "list(self.attempts)",
+    ),
+    Mutant(
+        "the pauses of rejections grow",
+        "failure",
+        "        return max((old.step for old in earlier), default=0) + 1\n",
+        "        return 1\n",
+    ),
+    Mutant(
         "a due token comes up with a failure that its store does not take",
         "source",
         "            return result._replace(took=took, spare=ask.spare)\n",

@@ -115,6 +115,44 @@ def _try_passwords(random: Random, mood: Callable[[], str], *, right: int) -> Wo
     return world
 
 
+def lasting_wrong_password(seed: int) -> World:
+    """A process with a wrong password makes a call every five minutes for a day.
+
+    Its pauses grow: there are seven attempts.
+    """
+    world = World(Setting())
+    attempts: list[float] = []
+
+    def reject() -> str:
+        attempts.append(world.now)
+        return REJECTED
+
+    world.turvo.mood_of_wrong = reject
+    world.add_process("wrong").start_thread(_calls(288, 5 * MINUTE))
+    _tell(world, seed)
+    pauses = [later - sooner for sooner, later in itertools.pairwise(attempts)]
+    expected = PAUSES[REJECTED][1:7]
+    if [round(pause, -2) for pause in pauses] != list(expected):
+        world.checks.break_promise(f"the pauses after a rejection were {pauses}")
+    return world
+
+
+def mistyped_url(seed: int) -> World:
+    """Two processes with two mistyped base URLs make fourteen attempts.
+
+    A third one, whose URL is right, logs in all the same.
+    """
+    world = World(Setting())
+    for endpoint in ("elsewhere", "elsewhere-too"):
+        process = world.add_process(endpoint=endpoint)
+        process.start_thread(_calls(180, 5.0))
+    right = world.add_process()
+    right.start_thread(_calls(1, 14 * MINUTE))
+    _tell(world, seed)
+    _expect_only_answers(right)
+    return world
+
+
 def lost_route(seed: int) -> World:
     """One process of four has no route to Turvo. No call of the others fails."""
     world = World(Setting(life=20.0))
@@ -348,6 +386,8 @@ STORIES: dict[str, Callable[[int], World]] = {
         dead_leader,
         wrong_passwords,
         some_wrong_passwords,
+        lasting_wrong_password,
+        mistyped_url,
         lost_route,
         hanging_endpoint,
         stray_rejection,
