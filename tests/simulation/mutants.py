@@ -110,8 +110,8 @@ MUTANTS = (
     Mutant(
         "a failure is written for the others",
         "renewal",
-        "Change(lease=None, failure=history.slot(), wake",
-        "Change(lease=None, wake",
+        "        return Write(Change(lease=None, failure=noted, wake=True), Fail",
+        "        return Write(Change(lease=None, wake=True), Fail",
     ),
     Mutant(
         "a rejection concerns the same credentials only",
