@@ -52,7 +52,7 @@ from .source import TokenStatus
 from .store import Change, MemoryStore, Slot, Snapshot, StoreError, TokenStore
 from .tokens import Token
 
-__version__ = "1.3.0"
+__version__ = "1.4.0"
 
 __all__ = [  # noqa: RUF022 - in the order in which a reader needs them
     "TurvoAuth",

@@ -51,14 +51,22 @@ class SharedClient(Hidden):
     """A client that all threads of a process use, and a forked child replaces.
 
     ``server`` names the server without the password. ``longest_block`` is how many
-    seconds a blocking read may take; 0 if it must not block.
+    seconds a blocking read may take; 0 if it must not block. ``owned`` says that
+    nobody else uses the client, so its connections are closed with this object.
     """
 
-    def __init__(self, client: Any, remake: Callable[[Any], Any], *, own: bool) -> None:
+    def __init__(
+        self,
+        client: Any,
+        remake: Callable[[Any], Any],
+        *,
+        longest_block: float,
+        owned: bool,
+    ) -> None:
         self.server: str = _server_name(client)
-        self.longest_block: float = _longest_block(client, own=own)
+        self.longest_block: float = longest_block
         self._remake = remake
-        self._own = own
+        self._owned = owned
         self._use_from_now_on(client)
 
     def of_this_process(self) -> Any:
@@ -74,10 +82,10 @@ class SharedClient(Hidden):
         return self._client.reveal()
 
     def _use_from_now_on(self, client: Any) -> None:
-        """Take over ``client``. Its connections are closed with this object."""
+        """Take over ``client``."""
         self._client = Secret(client)
         self._process = os.getpid()
-        if self._own:
+        if self._owned:
             # Nobody else can close its connections. If the client did so itself, a
             # collector that clears both in one cycle might come to them first.
             client.auto_close_connection_pool = False
@@ -109,7 +117,12 @@ def client_from_url(url: Secret[str]) -> SharedClient:
             "REDIS_URL must be a URL such as redis://[user:password@]host:6379/0, "
             "rediss://... or unix:///path, and its options those of redis-py"
         )
-    return SharedClient(client, lambda _: _make_client(url.reveal()), own=True)
+    return SharedClient(
+        client,
+        lambda _: _make_client(url.reveal()),
+        longest_block=_longest_block(client, is_bounded=True),
+        owned=True,
+    )
 
 
 def share_client(client: Secret[Any]) -> SharedClient:
@@ -125,7 +138,13 @@ def share_client(client: Secret[Any]) -> SharedClient:
         raise SettingsError(
             f"RedisStore takes a client such as redis.Redis(...){mistake}"
         )
-    return SharedClient(client.reveal(), _with_new_pool, own=False)
+    hasty = _without_retries(client.reveal())
+    return SharedClient(
+        hasty,
+        _with_new_pool,
+        longest_block=_longest_block(hasty, is_bounded=False),
+        owned=hasty is not client.reveal(),
+    )
 
 
 def _describe_mistake(client: Any) -> str:
@@ -233,8 +252,31 @@ def _greet_server(connection: Any) -> None:
     connection.on_connect()
 
 
+def _without_retries(client: Any) -> Any:
+    """Return a client like ``client`` that reports the first error it meets.
+
+    ``redis.Redis(...)`` tries again by itself for seconds. Meanwhile a Redis that
+    refuses connections could not be told from one that is silent. The client of a
+    blocking pool is used as it is: somebody has limited its connections.
+    """
+    pool: Any = getattr(client, "connection_pool", None)
+    sentinels = getattr(getattr(pool, "sentinel_manager", None), "sentinels", [])
+    is_limited = type(pool).__name__ == "BlockingConnectionPool"
+    if is_limited or not any(map(_retries, [client, *sentinels])):
+        return client
+    return _with_new_pool(client)
+
+
+def _retries(client: Any) -> bool:
+    retry = _connection_options(client).get("retry")
+    return retry is not None and retry.get_retries() != 0
+
+
 def _with_new_pool(client: Any) -> Any:
-    """Return a client like ``client`` with a pool of its own, if that can be made."""
+    """Return a client like ``client`` with a pool of its own, if that can be made.
+
+    It does not try again by itself: see ``_without_retries``.
+    """
     pool: Any = getattr(client, "connection_pool", None)
     make_pool = _POOL_MAKERS.get(type(pool).__name__)
     if make_pool is None:
@@ -250,6 +292,7 @@ def _options_of(pool: Any) -> dict[str, Any]:
         **pool.connection_kwargs,
         "connection_class": pool.connection_class,
         "max_connections": pool.max_connections,
+        "retry": None,
     }
 
 
@@ -314,11 +357,11 @@ def _server_name(client: Any) -> str:
     return printable(f"{options.get('host', 'localhost')}:{options.get('port', 6379)}")
 
 
-def _longest_block(client: Any, *, own: bool) -> float:
+def _longest_block(client: Any, *, is_bounded: bool) -> float:
     """Return for how many seconds a read may block; 0 if it must not.
 
     It ends well before the client's own timeout per read, which would drop the
-    connection. The replies to an ``own`` client are bounded without that timeout.
+    connection, unless its replies are bounded without that timeout.
     """
     options = _connection_options(client)
     pool = getattr(client, "connection_pool", None)
@@ -328,7 +371,7 @@ def _longest_block(client: Any, *, own: bool) -> float:
     if getattr(client, "connection", None) is not None:
         return 0.0  # it has this one connection for all threads
     timeout = options.get("socket_timeout", _UNKNOWN_TIMEOUT)
-    if own or timeout is None:
+    if is_bounded or timeout is None:
         return math.inf
     longest = timeout / 2
     return longest if longest >= _SHORTEST_BLOCK else 0.0

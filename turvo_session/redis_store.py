@@ -156,8 +156,9 @@ class RedisStore(Hidden):
     """A store at ``key`` in Redis, for every process that uses the same key.
 
     ``client``: a ``redis.Redis``, the ``master_for(...)`` of a Sentinel, or a
-    ``RedisCluster``; give it timeouts. ``encryption_keys``: Fernet keys (extra
-    ``encryption``); the first one writes, all of them read.
+    ``RedisCluster``; give it timeouts. Where it would try again by itself, the store
+    uses a client like it that reports the first error. ``encryption_keys``: Fernet
+    keys (extra ``encryption``); the first one writes, all of them read.
 
     Trouble of any kind is a ``StoreError`` that says what to check. The first one of
     an outage takes up to a second, the others none until Redis works again.

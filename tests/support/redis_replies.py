@@ -27,6 +27,8 @@ REPLIES = {
     "negative": b"$-5\r\n",
     "errors": b"*7\r\n" + b"-ERR x\r\n" * 7,
     "refusal of numbers": b"*4\r\n" + b":1\r\n" * 4,
+    "loading": b"-LOADING Redis is loading the dataset in memory\r\n",
+    "hello": b"-NOAUTH HELLO must be called with the client authenticated\r\n",
     "endless": b"$4000000000\r\n" + b"x" * (1 << 21),
     "never whole": b"*2147483647\r\n",
 }
@@ -35,6 +37,8 @@ WORDS = {
     "alert of TLS": "; check ",
     "negative": "answer",
     "refusal of numbers": "refused 1 on 1",
+    "loading": "is still loading its data; wait",
+    "hello": "wants a password; check",
     "never whole": "did not answer",
 }
 """What is said of some of them; parsers differ in what they make of the others."""

@@ -14,6 +14,8 @@ from typing import Any, NoReturn
 
 import pytest
 import redis
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from tests.support.clock import Clock
@@ -73,15 +75,28 @@ def test_trouble_names_the_server_the_cause_and_what_to_check(
     with Proxy(port, tls=here) as tls, Proxy(port, tls=there) as other:
         ports = {"free": free_port(), "tls": tls.port, "other": other.port}
         url = url.format(port=port, ca=ca, password=PASSWORD, **ports)
-        store = RedisStore.from_url(url, KEY)
+        # As redis.Redis(...) does by default. It would take longer than we wait.
+        options = {"retry": Retry(ConstantBackoff(LONG), 3), "protocol": 2}
+        stores = [
+            RedisStore.from_url(url, KEY),
+            RedisStore(redis.Redis.from_url(url, **options), KEY),
+        ]
         if command:
             with redis_server.client() as admin:
                 admin.execute_command(*command.split())
 
-        text = trouble(lambda: write(store, TOKEN))
+        calls = [Call(partial(trouble, partial(write, s, TOKEN))) for s in stores]
 
-        assert text.startswith("Redis at ") and words in text
-        assert trouble(store.read) == f"still out of order: {text}"
+        for store, call in zip(stores, calls, strict=True):
+            text = call.result()
+            assert text.startswith("Redis at ") and words in text
+            assert trouble(store.read) == f"still out of order: {text}"
+
+
+def test_sentinels_that_do_not_run_are_told_at_once() -> None:
+    sentinel = Sentinel([("127.0.0.1", free_port())])  # whose clients try again
+    store = RedisStore(sentinel.master_for("turvo"), KEY)
+    assert "turvo has no master that a sentinel knows" in trouble(store.read)
 
 
 def test_a_command_that_is_renamed_away_is_named() -> None:
