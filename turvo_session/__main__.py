@@ -408,7 +408,7 @@ def _store_in_words(status: TokenStatus) -> str:
     if status.store_reachable is None:
         return "in this process only; set REDIS_URL to share the token"
     if not status.store_reachable:
-        return "CANNOT be reached; every process logs in by itself"
+        return "CANNOT be used; every process logs in by itself"
     found = f"answers in {1000 * (status.store_seconds or 0.0):.1f} ms"
     if not status.store_writable:
         return f"{found}, but CANNOT be written; every process logs in by itself"

@@ -17,6 +17,7 @@ knows which token that request was sent with, whatever the current one is.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ from . import settings
 from .errors import SettingsError, TurvoAuthError
 from .events import Refused, Replayed, logger
 from .login import PasswordLogin
-from .origin import goes_to_proxy_in_clear, same_origin, shown_origin
+from .origin import goes_to_proxy_in_clear, looks_alike, same_origin, shown_origin
 from .renewal import Adopt, Got, Stay
 from .replay import (
     GUARDED_CLASSES,
@@ -323,7 +324,10 @@ class TurvoAuth(KeywordsOnly):
         )
 
     def _is_served(self, url: str) -> bool:
-        """Return whether the token may go to ``url``; log each other origin once."""
+        """Return whether the token may go to ``url``; log each other origin once.
+
+        The line is a warning if the URL looks like one that is meant for Turvo.
+        """
         if same_origin(url, self.base_url):
             return True
         foreign = shown_origin(url)
@@ -331,10 +335,13 @@ class TurvoAuth(KeywordsOnly):
             return False
         if len(self._told_origins) < MOST_ORIGINS_TOLD:
             self._told_origins |= {foreign}
-            logger.debug(
-                "requests to %s carry no token and no key, which are for %s only",
+            is_mistake = looks_alike(url, self.base_url)
+            logger.log(
+                logging.WARNING if is_mistake else logging.DEBUG,
+                "requests to %s carry no token and no key, because TURVO_BASE_URL is "
+                "%s; change one of the two if that is your Turvo",
                 foreign,
-                shown_origin(self.base_url),
+                self.base_url,
             )
         return False
 

@@ -45,6 +45,16 @@ def same_origin(url: str, base_url: str) -> bool:
     return base_origin is not None and origin(url) == base_origin
 
 
+def looks_alike(url: str, base_url: str) -> bool:
+    """Return whether ``url`` is Turvo's, or of this machine if the base URL is."""
+    parts, base_parts = origin(url), origin(base_url)
+    if parts is None or base_parts is None:
+        return False
+    if is_loopback(parts[1]) and is_loopback(base_parts[1]):
+        return True
+    return parts[1].endswith(".turvo.com")
+
+
 def shown_origin(url: str) -> str:
     """Return the origin of ``url`` as it is written there, fit for a log."""
     plain = _plain_origin(url)

@@ -158,6 +158,8 @@ def _describe_mistake(client: Any) -> str:
         return ", not one of redis.asyncio"
     if kinds & {"Pipeline", "ClusterPipeline"}:
         return ", not a pipeline"
+    if kinds & {"PubSub", "ClusterPubSub", "Monitor"}:
+        return ", not what its pubsub() or monitor() returns"
     if "Sentinel" in kinds:
         return " or sentinel.master_for(...), not a Sentinel"
     if execute is None:

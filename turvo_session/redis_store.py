@@ -178,6 +178,11 @@ class RedisStore(Hidden):
         ring = Keyring(keys.reveal())
         if not isinstance(key, str):
             raise SettingsError("the key of a RedisStore must be a string")
+        if not key or key != key.strip():
+            raise SettingsError(
+                "the key of a RedisStore must not be empty, nor begin or end with a "
+                "blank or a line end"
+            )
         self._client = share_client(hidden)
         self._key = key
         names = (key, *(companion(key, name) for name in COMPANIONS))

@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from typing import Any, Self, Unpack, cast
-from urllib.parse import urlsplit
 
 from requests import (
     HTTPError,
@@ -27,8 +26,7 @@ from urllib3.util import Retry
 
 from .auth import TurvoAuth
 from .errors import SettingsError, TurvoResponseError
-from .events import logger
-from .origin import is_loopback, origin, same_origin
+from .origin import same_origin
 from .replay import KEY_HEADER, replayable
 from .secret import Secret
 from .settings import AuthOptions, unknown_options
@@ -77,7 +75,6 @@ class TurvoSession(Session):
     __attrs__: list[str] = [  # noqa: RUF012 - as in the base class
         *Session.__attrs__,
         "timeout",
-        "_warned_of",
     ]
 
     def __init__(
@@ -94,7 +91,6 @@ class TurvoSession(Session):
         super().__init__()
         self.auth: TurvoAuth = auth
         self.timeout = timeout
-        self._warned_of: set[str] = set()
         # 401 must not be in the list: urllib3 would hide it from the auth.
         retry = _BoundedRetry(
             total=retries,
@@ -225,7 +221,6 @@ class TurvoSession(Session):
         """Return ``url``, joined to the base URL if it is a path."""
         text = url.decode() if isinstance(url, bytes) else url
         if "://" in text.partition("?")[0]:
-            self._warn_of_other_origin(text)
             return text
         problem = _auth_problem(self.auth)
         if problem:
@@ -250,22 +245,6 @@ class TurvoSession(Session):
             return False
         return same_origin(url, base_url)
 
-    def _warn_of_other_origin(self, url: str) -> None:
-        """Warn once of a URL that looks like Turvo's and will not get the token."""
-        base_url = getattr(self.auth, "base_url", "")
-        if same_origin(url, base_url) or not _looks_alike(url, base_url):
-            return
-        host = urlsplit(url).netloc
-        if host in self._warned_of:
-            return
-        self._warned_of.add(host)
-        logger.warning(
-            "requests to %s carry no token and no key, because TURVO_BASE_URL is %s; "
-            "use a path such as /shipments/list, or change TURVO_BASE_URL",
-            host,
-            base_url,
-        )
-
 
 def _auth_problem(auth: object) -> str:
     """Return what is wrong with the auth of a session, or ``""``."""
@@ -277,17 +256,6 @@ def _auth_problem(auth: object) -> str:
     elif isinstance(auth, type):
         given = f"the class {auth.__name__}"
     return f"TurvoSession needs a TurvoAuth, such as TurvoAuth.from_env(); got {given}"
-
-
-def _looks_alike(url: str, base_url: str) -> bool:
-    """Return whether both URLs are Turvo's, or both are of this machine."""
-    parts, base_parts = origin(url), origin(base_url)
-    if parts is None or base_parts is None:
-        return False
-    host, base_host = parts[1], base_parts[1]
-    if is_loopback(host) and is_loopback(base_host):
-        return True
-    return host.endswith(".turvo.com")
 
 
 class _BoundedRetry(Retry):

@@ -105,7 +105,7 @@ def test_status_is_code_1_if_redis_cannot_be_reached_or_written(
     nowhere = f"redis://:redis-password@127.0.0.1:{free_port()}"
     away = run("status", REDIS_URL=nowhere)
     assert away.code == 1
-    assert "> CANNOT be reached; every process logs in" in table(away.out)["store"]
+    assert "> CANNOT be used; every process logs in" in table(away.out)["store"]
     assert "every process logs in by itself until Redis works again" in away.err
     assert away.err.count("\n") == 1
 

@@ -87,8 +87,30 @@ def test_a_few_other_origins_are_told_once(caplog: pytest.LogCaptureFixture) -> 
     told = caplog.messages
     assert len(told) == len(set(told)) == MOST_ORIGINS_TOLD
     assert "requests to https://elsewhere-0.test carry no token" in told[0]
-    assert "https://publicapi.turvo.com only" in told[0]
+    assert "because TURVO_BASE_URL is https://publicapi.turvo.com/v1" in told[0]
     assert "secret" not in "".join(told)
+
+
+@pytest.mark.parametrize(
+    ("base_url", "url", "warned"),
+    [
+        (BASE, "https://my-sandbox-publicapi.turvo.com/v1/x", True),
+        (BASE, "http://publicapi.turvo.com/v1/x", True),
+        (LOOPBACK, "http://localhost:1/v1/x", True),
+        (LOOPBACK, f"{LOOPBACK}/v1/x", False),
+        (BASE, f"{LOOPBACK}/webhook", False),
+        (LOOPBACK, "https://hooks.example/x", False),
+        (BASE, "https://user:pass-word@publicapi.turvo.com/x", False),
+    ],
+)
+def test_a_url_that_only_looks_like_the_base_url_is_warned_of_once(
+    base_url: str, url: str, warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    auth = auth_at(base_url, store=store_with("token-1"))
+    for _ in range(2):
+        prepared(auth, url)
+    assert len(caplog.messages) == warned
+    assert all("because TURVO_BASE_URL is http" in text for text in caplog.messages)
 
 
 def test_a_proxy_that_could_read_the_token_gets_none(
@@ -105,7 +127,6 @@ def test_a_proxy_that_could_read_the_token_gets_none(
         assert request.hooks["response"] == []
     assert "Authorization" in prepared(auth.put_on_directly, f"{LOOPBACK}/x").headers
     assert "Authorization" not in prepared(auth.put_on_directly, f"{BASE}/x").headers
-    [warning] = [one for one in caplog.records if one.levelno == logging.WARNING]
-    assert "set NO_PROXY" in warning.getMessage()
+    assert sum("set NO_PROXY" in message for message in caplog.messages) == 1
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     assert "Authorization" in prepared(auth, f"{LOOPBACK}/x").headers

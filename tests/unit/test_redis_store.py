@@ -153,7 +153,11 @@ def test_a_wrong_url_is_told_without_it(url: Any, complaint: str) -> None:
         (redis.asyncio.Redis(), KEY, "not one of redis.asyncio"),
         (redis.Redis().pipeline(), KEY, "not a pipeline"),
         (Sentinel([]), KEY, "sentinel.master_for"),
+        (redis.Redis().pubsub(), KEY, "not what its pubsub"),
         (redis.Redis(), b"turvo", "must be a string"),
+        (redis.Redis(), "", "must not be empty"),
+        (redis.Redis(), " turvo", "begin or end with a blank"),
+        (redis.Redis(), "turvo\n", "begin or end with a blank"),
     ],
 )
 def test_a_wrong_client_or_key_is_told(client: Any, key: Any, complaint: str) -> None:

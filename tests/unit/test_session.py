@@ -128,28 +128,6 @@ def test_a_host_without_its_scheme_is_explained(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("base_url", "url", "warned"),
-    [
-        (BASE, "https://my-sandbox-publicapi.turvo.com/v1/x", True),
-        (BASE, "http://publicapi.turvo.com/v1/x", True),
-        (LOCAL, "http://localhost:1/v1/x", True),
-        (LOCAL, f"{LOCAL}/v1/x", False),
-        (BASE, f"{LOCAL}/webhook", False),
-        (LOCAL, "https://hooks.example/x", False),
-        (BASE, "https://user:pass-word@publicapi.turvo.com/x", False),
-    ],
-)
-def test_a_url_that_only_looks_like_the_base_url_is_warned_of_once(
-    base_url: str, url: str, warned: bool, caplog: pytest.LogCaptureFixture
-) -> None:
-    session, _ = answered(base_url=base_url)
-    for _ in range(2):
-        assert session.get(url).ok
-    assert len(caplog.messages) == warned
-    assert all("because TURVO_BASE_URL is http" in text for text in caplog.messages)
-
-
-@pytest.mark.parametrize(
     ("made_with", "called_with", "sent_with"),
     [
         ({}, {}, (3.05, 30.0)),
