@@ -65,7 +65,7 @@ _KEEPS_PAIRS = getattr(Headers(A="b"), "_store", None) == {"a": ("A", "b")}
 """Whether ``requests`` still keeps headers as pairs under names in lower case."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Stats:
     """What one ``TurvoAuth`` has done since it was made.
 

@@ -23,7 +23,7 @@ from typing import ClassVar
 logger: logging.Logger = logging.getLogger("turvo_session")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LoggedIn:
     """A login gave a token that lives ``seconds``. The login took ``took`` seconds.
 
@@ -46,7 +46,7 @@ class LoggedIn:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LoginFailed:
     """A login, all its tries included, gave no token.
 
@@ -68,7 +68,7 @@ class LoginFailed:
         return text
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Adopted:
     """This process uses a token that another process stored."""
 
@@ -81,7 +81,7 @@ class Adopted:
         return f"adopted token {self.token}, which lives {self.seconds:.0f} s more"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Refused:
     """Turvo answered 401 to a request with this token."""
 
@@ -93,7 +93,7 @@ class Refused:
         return f"Turvo refused token {self.token} with a 401"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Replayed:
     """A request was sent again with another token. Turvo answered ``status``."""
 
@@ -106,7 +106,7 @@ class Replayed:
         return f"sent the request again with token {self.token}: {self.status}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Waited:
     """A call waited for another thread's or process's login."""
 
@@ -118,7 +118,7 @@ class Waited:
         return f"waited {self.seconds:.2f} s for somebody else's login"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Forgotten:
     """A token was dropped because the script or an operator asked for it."""
 
@@ -130,7 +130,7 @@ class Forgotten:
         return f"forgot token {self.token}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class StoreFailed:
     """A store cannot be used, and the calls go on without it. Told once an outage."""
 
@@ -147,7 +147,7 @@ class StoreFailed:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class StoreRecovered:
     """The store works again."""
 
@@ -160,7 +160,7 @@ class StoreRecovered:
         return f"{self.store} works again: the token is shared"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ValueUnusable:
     """The store holds a value that this process cannot read as a token."""
 

@@ -68,7 +68,7 @@ class Login(Protocol):
         """Return a salted hash of the credentials."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class FailureStatus:
     """A failed login that is remembered, for ``seconds`` more.
 
@@ -82,7 +82,7 @@ class FailureStatus:
     mine: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TokenStatus:
     """What is known of the token, without a secret and without a login.
 
