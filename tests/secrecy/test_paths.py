@@ -186,8 +186,18 @@ def listener_raises(world: World) -> None:
 
 @path
 def login_while_others_print_and_log_everything(world: World) -> None:
-    """``http.client`` at debuglevel 1, and a factory that sees all records first."""
+    """``http.client`` at debuglevel 1, and a factory that sees all records first.
+
+    No handler hears what the OAuth library logs of a login.
+    """
     regular = logging.getLogRecordFactory()
+    heard: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = heard.append  # type: ignore[method-assign]
+    library = logging.getLogger("requests_oauthlib")
+    library.addHandler(handler)
+    world.closing.callback(library.removeHandler, handler)
+    assert library.isEnabledFor(logging.DEBUG)
 
     def make_record(*args: Any, **options: Any) -> logging.LogRecord:
         record = regular(*args, **options)
@@ -200,6 +210,7 @@ def login_while_others_print_and_log_everything(world: World) -> None:
     with world.monkeypatch.context() as patch:
         patch.setattr(http.client.HTTPConnection, "debuglevel", 1)
         assert world.auth().token()
+    assert heard == []
 
 
 # The token endpoint in all its moods
