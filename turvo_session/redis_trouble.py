@@ -131,6 +131,10 @@ _BY_CODE = {
     "MASTERDOWN": Explanation("is a replica without its primary", "check its primary"),
     "BUSY": Explanation("is busy with a script", "end that script with SCRIPT KILL"),
     "CLUSTERDOWN": Explanation("is a cluster that is down", "check CLUSTER INFO"),
+    "MOVED": Explanation(
+        "is a node of a cluster that does not hold {key}",
+        "hand a redis.cluster.RedisCluster to RedisStore",
+    ),
     "CROSSSLOT": Explanation(
         "is a cluster that holds the keys on several nodes",
         "use a TURVO_TOKEN_KEY without braces, or with one {tag}",
@@ -176,12 +180,14 @@ _CODES_BY_TEXT = {
 _CODES_BY_NAME = {
     "AuthenticationError": "WRONGPASS",
     "AuthorizationError": "WRONGPASS",
+    "AskError": "MOVED",
     "BusyLoadingError": "LOADING",
     "ClusterCrossSlotError": "CROSSSLOT",
     "ClusterDownError": "CLUSTERDOWN",
     "MasterDownError": "MASTERDOWN",
     "InvalidResponse": "NONSENSE",
     "MasterNotFoundError": "SENTINEL",
+    "MovedError": "MOVED",
     "NoPermissionError": "NOPERM",
     "OutOfMemoryError": "OOM",
     "ReadOnlyError": "READONLY",
