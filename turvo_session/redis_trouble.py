@@ -10,6 +10,7 @@ fakeredis raise errors of the same names, and the texts are those of the servers
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 from collections.abc import Iterable, Iterator
@@ -194,6 +195,8 @@ _CODES_BY_NAME = {
     "TimeoutError": "SILENT",
 }
 
+_PLACE_IN_SCRIPT = re.compile(r"\A@user_script: ?\d+: -?")
+
 
 def describe_error(
     error: Exception,
@@ -209,7 +212,7 @@ def describe_error(
     if isinstance(error, CommandRefused):
         command, key = error.command, error.key
     explanation = _explanation_of(error)
-    reply = quoted(error)
+    reply = quoted(_reply_in(error))
     if any(_repeats_value(reply, value) for value in sent):
         reply = "its text repeats the command and is not shown"
     what = explanation.what.format(
@@ -273,7 +276,7 @@ def _explanation_of(error: Exception) -> Explanation:
 
 def _explanation_code(error: Exception) -> str:
     """Return which row of ``_BY_CODE`` the class or the text of ``error`` names."""
-    text = str(error)[:500]
+    text = _reply_in(error)[:500]
     first_word = text.partition(" ")[0]
     if first_word in _BY_CODE:
         return first_word
@@ -281,6 +284,14 @@ def _explanation_code(error: Exception) -> str:
         if fragment in text:
             return code
     return _CODES_BY_NAME.get(type(error).__name__, "")
+
+
+def _reply_in(error: Exception) -> str:
+    """Return what the server said, without the place that Redis before 7.0 puts first.
+
+    Such as ``@user_script: 12: -OOM command not allowed ...``.
+    """
+    return _PLACE_IN_SCRIPT.sub("", str(error))
 
 
 def _chain_of_causes(error: BaseException) -> Iterator[BaseException]:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
+OLD_ERROR = b"@user_script: 12: -OOM command not allowed"
 GOOD = b"*7\r\n" + 3 * b"$0\r\n\r\n:-2\r\n" + b"$3\r\n0-0\r\n"
 """What an empty server replies to a read of the store."""
 REPLIES = {
@@ -27,6 +28,7 @@ REPLIES = {
     "negative": b"$-5\r\n",
     "errors": b"*7\r\n" + b"-ERR x\r\n" * 7,
     "refusal of numbers": b"*4\r\n" + b":1\r\n" * 4,
+    "of an old server": b"*4\r\n%b$42\r\n%b\r\n" % (b"$3\r\nSET\r\n" * 3, OLD_ERROR),
     "loading": b"-LOADING Redis is loading the dataset in memory\r\n",
     "hello": b"-NOAUTH HELLO must be called with the client authenticated\r\n",
     "moved": b"-MOVED 3999 127.0.0.1:6381\r\n",
@@ -45,6 +47,7 @@ WORDS = {
     "alert of TLS": "; check ",
     "negative": "answer",
     "refusal of numbers": "refused 1 on 1",
+    "of an old server": "is out of memory; raise",
     "loading": "is still loading its data; wait",
     "hello": "wants a password; check",
     "moved": "is a node of a cluster that does not hold turvo:auth_token; hand a",
