@@ -178,7 +178,8 @@ class TurvoSession(Session):
             kind = type(details).__name__
             del answer, details
             raise TurvoResponseError(
-                f"{path}: `details` must be an object, but Turvo sent a {kind}",
+                f"GET {quoted(path)}: `details` must be an object, but Turvo sent "
+                f"a {kind}",
                 code="details",
             )
         return details

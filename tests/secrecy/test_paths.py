@@ -367,6 +367,16 @@ def list_with_a_hostile_name(world: World) -> None:
         world.fails(TurvoResponseError, next, session.records("/odd", "shipments"))
 
 
+@path
+def details_that_are_no_object(world: World) -> None:
+    with world.keep(TurvoSession(world.auth())) as session:
+        token = session.auth.token().access_token
+        answer = {"Status": "SUCCESS", "details": [token]}
+        world.turvo.answer("/odd", answer)
+        del token, answer
+        world.fails(TurvoResponseError, session.details, "/odd")
+
+
 # Other origins
 
 
