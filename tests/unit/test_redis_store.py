@@ -116,7 +116,10 @@ def test_a_waiter_looks_again_when_somebody_else_writes_to_the_stream(
     until(lambda: redis_client.info("clients")["blocked_clients"])
     DAMAGE[entry](redis_client, companion(KEY, "wake"))
     waiter.result()
-    Call(lambda: store.wait(store.read(), LONG)).result()  # it is not replaced yet
+    # It is not replaced yet, so every look is followed by a pause.
+    start = time.monotonic()
+    Call(lambda: store.wait(store.read(), LONG)).result()
+    assert time.monotonic() - start > 0.09
 
 
 URL = "must be a URL such as redis://"
