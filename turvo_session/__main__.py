@@ -335,7 +335,7 @@ def _command_sandbox(args: argparse.Namespace) -> int:
         stack.enter_context(_sigterm_exits())
         try:
             turvo = stack.enter_context(FakeTurvo(port=args.port, seed=args.seed))
-        except (OSError, OverflowError) as error:
+        except (OSError, ValueError) as error:
             args.fail(f"--port {args.port} cannot be used: {error}")
         _write_to_stderr(
             f"a local Turvo listens at {turvo.base_url} until Ctrl-C; "

@@ -192,5 +192,6 @@ def test_my_script() -> None:
         assert_type(turvo.logins + turvo.token_requests + turvo.api_requests, int)
         seen: Seen = turvo.requests[-1]
         assert_type((seen.headers, seen.status), tuple[dict[str, str], int])
-        turvo.throttle(5)  # type: ignore[arg-type]
+        turvo.throttle(5)
+        turvo.policy = "fresch"  # type: ignore[assignment]
     FakeTurvo(policy="other")  # type: ignore[arg-type]

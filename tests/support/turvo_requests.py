@@ -13,16 +13,21 @@ UNDOCUMENTED = [
     ("GET", f"{LIST}?pagesize=5", "", "spelt pageSize"),
     ("GET", f"{LIST}?status=2105", "", "such as status[eq]"),
     ("GET", f"{LIST}?unknown[eq]=x", "", "unknown[eq]"),
-    ("GET", f"{LIST}?status[gte]=2105", "", "status[gte]"),
+    *(
+        ("GET", f"{LIST}?{name}=2105", "", f"no filter {name}")
+        for name in ("status[gte]", "status[eq", "statuseq]", "status[eq]x")
+    ),
     ("GET", f"{LIST}?sortBy=colour", "", "sortBy"),
-    *(("PUT", STATUS, body, "Invalid status") for body in ("", "[]", "[" * 10**5)),
+    *(("PUT", STATUS, body, "Invalid change") for body in ("", "[]", "[" * 10**5)),
+    ("PUT", "/shipments/L10007", '{"id": 1}', "must stay"),
+    ("DELETE", "/shipments/L10007", "", "no DELETE of /v1/shipments/L10007"),
     *(("PUT", STATUS, f'{{"status": {junk}}}', "keys") for junk in (1, "[[]]")),
     ("PUT", STATUS, '{"status": {"code": {"key": []}}}', "keys"),
     *(("GET", f"/shipments/{junk}", "", "404") for junk in ("900000061", "٣", "")),
     *(("GET", path, "", "404") for path in ("/nothing", "/v2/shipments/list")),
     *(("GET", path, "", "404") for path in ("/v3/x", "/v2/accounts//list")),
     ("POST", "/nothing", "", "404"),
-    ("POST", STATUS, "", "404"),
+    ("POST", STATUS, "", "405"),
     ("PUT", "/shipments/L99/status", "{}", "404"),
 ]
 """Method, path and body of a request, and what the answer tells."""

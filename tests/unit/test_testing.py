@@ -21,9 +21,11 @@ from tests.support.turvo_wire import KEY, TOKEN_REQUEST, Wire
 from turvo_session.testing import EN_ROUTE, LOCKED_AFTER, LOCKED_FOR, FakeTurvo
 from turvo_session.testing.lists import FILTERS
 
+NAN, INF = float("nan"), float("inf")
 DAY = datetime(2026, 1, 2, 22, 24, 31, tzinfo=UTC)
 ANY: Any = FakeTurvo
 TOKEN = "/v1/oauth/token"
+DONE, OPEN = "COMPLETED", ["OPEN", "OPEN"]
 DEAD = {"": "", "Bearer": "Bearer", "Bearer junk": "junk", "Basic eDp5": "Basic eDp5"}
 LATER = ("base_url", "environ")
 """What there is only inside a ``with`` statement."""
@@ -50,16 +52,35 @@ def wire(turvo: FakeTurvo) -> Wire:
     [
         *((lambda _, name=name: getattr(ANY(), name), "with Fake") for name in LATER),
         (lambda _: ANY(policy="fresch"), "policy must be"),
+        (lambda turvo: setattr(turvo, "policy", "revok"), "or 'revoke'"),
+        (lambda turvo: setattr(turvo, "token_life", -1), "token_life must be"),
+        (lambda _: ANY(login_seconds="1"), "login_seconds must be"),
+        (lambda _: ANY(speed=NAN), "speed must be"),
+        (lambda _: ANY(clock=5), "clock must be a callable"),
+        (lambda _: ANY(port=65536), "port must be a whole number, 0 to 65535"),
+        *((lambda _, n=n: ANY(shipments=n), "shipments must") for n in (-1, True, 1.5)),
+        (lambda _: ANY(shipments=[{"id": 9}, {"id": "9"}]), "have the id 9"),
+        (lambda _: ANY(shipments=[{"customId": "A"}] * 2), "have the customId A"),
         (lambda _: ANY(now=DAY.replace(tzinfo=None)), "time zone"),
         (lambda _: ANY(now="2026-01-01"), "time zone"),
         (lambda _: ANY(shipments=[["id", 1]]), "must be a dict"),
-        (lambda turvo: turvo.advance(-1), "seconds must be"),
+        *(
+            (lambda turvo, n=n: turvo.advance(n), "seconds must")
+            for n in (-1, INF, NAN)
+        ),
         (lambda turvo: turvo.answer("orders", 1), "path must begin"),
-        (lambda turvo: turvo.answer("/orders?a=1", 1), "path must begin"),
+        (lambda turvo: turvo.answer("/orders?a=1", 1), "without a query"),
+        (lambda turvo: turvo.answer("/orders", 1, method="GTE"), "method must be"),
+        (lambda turvo: turvo.answer("/orders", 1, status=99), "status must be"),
         (lambda turvo: turvo.answer("/oauth/token", 1), "use fail_next"),
         (lambda turvo: turvo.answer("/orders", {1j}), "JSON serializable"),
         (lambda turvo: turvo.fail_next(503, times=0), "times must be"),
-        (lambda turvo: turvo.fail_next(503, times=float("nan")), "times must be"),
+        (lambda turvo: turvo.fail_next(503, times=NAN), "times must be"),
+        *(
+            (lambda turvo, n=n: turvo.fail_next(n), "status must")
+            for n in ("500", 99999)
+        ),
+        (lambda turvo: turvo.fail_next(503, path="/list?a=1"), "without a query"),
         (lambda turvo: turvo.fail_next(503, where="tokens"), "where must be"),
         (lambda turvo: turvo.fail_next(503, body={"a": 1}), "str"),
         (lambda turvo: turvo.fail_next(503, headers=["x"]), "unpack"),
@@ -340,11 +361,53 @@ def test_own_shipments_are_completed_and_stay_as_they_are() -> None:
         assert [row["customId"] for row in rows] == ["A1", "EXAMPLE-5", "L10003"]
         assert rows[0]["status"]["code"]["value"] == "En route"
         assert (rows[2]["customerOrder"], rows[2]["carrierOrder"]) == (None, [7])
-        route = wire.details("/shipments/EXAMPLE-5")["globalRoute"]
-        assert route == OWN["globalRoute"]
 
 
-@pytest.mark.parametrize("path", [STATUS, "/shipments/900000007/status"])
+PICKUP, DELIVERY = ({"stopType": {"value": kind}} for kind in ("Pickup", "Delivery"))
+
+
+@pytest.mark.parametrize(
+    ("status", "told", "states"),
+    [
+        ({"key": "2107"}, {"key": "2107", "value": "Delivered"}, [DONE, DONE]),
+        ({"value": "Picked up"}, {"key": "2115", "value": "Picked up"}, [DONE, "OPEN"]),
+        ({"key": "2101", "value": "Mine"}, {"key": "2101", "value": "Mine"}, OPEN),
+        ({"key": "9999"}, {"key": "9999"}, OPEN),
+    ],
+)
+def test_what_a_record_leaves_out_is_believable(
+    status: Any, told: Any, states: list[str]
+) -> None:
+    """At every depth. What it says stays as it is, also where it is odd."""
+    stop = {**DELIVERY, "address": {"city": "Reno"}, "name": None}
+    drivers = [{"phone": {"number": "1"}}, {"phone": None, "context": {"phones": []}}]
+    orders = [{"drivers": drivers}, {"carrier": {"name": "Mine"}}, {"deleted": True}]
+    given = {"status": {"code": status}, "globalRoute": [PICKUP, stop, 7, {}]}
+    with FakeTurvo(shipments=[given | {"carrierOrder": orders}], now=DAY) as turvo:
+        wire = Wire(turvo)
+        details = wire.details("/shipments/L10001")
+        [row] = wire.rows()
+    assert row["status"] == details["status"] == {"code": told}
+    pickup, delivery, odd, other = details["globalRoute"]
+    assert [pickup["state"], delivery["state"], odd] == [*states, 7]
+    assert pickup["stopType"] == PICKUP["stopType"]  # Turvo leaves out some keys
+    assert pickup["appointment"]["date"] < delivery["appointment"]["date"]
+    assert delivery["address"].keys() == pickup["address"].keys() > {"city"}
+    assert (delivery["address"]["city"], delivery["name"]) == ("Reno", None)
+    assert other["stopType"]["value"] == "Delivery"
+    first, second, deleted = details["carrierOrder"]
+    assert len({first["id"], second["id"], deleted["id"]}) == 3
+    assert first["carrier"].keys() == second["carrier"].keys() == {"id", "name"}
+    assert second["carrier"]["name"] == "Mine" and second["drivers"][0]["phone"]
+    assert deleted["drivers"][0]["deleted"] is True
+    assert first["drivers"][0]["phone"]["isPrimary"] is True
+    assert first["drivers"][1]["phone"] is None
+    assert first["drivers"][1]["context"]["phones"] == []
+
+
+@pytest.mark.parametrize(
+    "path", [STATUS, "/shipments/900000007/status", "/shipments/900000007"]
+)
 def test_a_status_that_is_set_stays(wire: Wire, path: str) -> None:
     def row() -> Any:
         [found] = wire.rows(**{"customId[eq]": "L10007"})
@@ -353,11 +416,40 @@ def test_a_status_that_is_set_stays(wire: Wire, path: str) -> None:
     before = row()
     assert wire.call(path, "PUT", json={}).json()["details"]["id"] == before["id"]
     assert row() == before
-    answer = wire.call(path, "PUT", json={"status": {"code": {"key": "2113"}}}).json()
+    for key, value, states in (
+        ("2107", "Delivered", [DONE, DONE]),
+        (EN_ROUTE, "En route", [DONE, "OPEN"]),
+        ("2113", "Canceled", ["OPEN", "OPEN"]),
+    ):
+        answer = wire.call(path, "PUT", json={"status": {"code": {"key": key}}}).json()
+        wire.turvo.advance(10**6)
+        assert answer["details"]["status"] == row()["status"]
+        assert row()["status"] == {"code": {"key": key, "value": value}}
+        stops = answer["details"]["globalRoute"]
+        assert [stop["state"] for stop in stops] == states
+        for stop in stops:
+            assert bool(stop["etaToStop"]["etaValue"]) is (stop["state"] == "OPEN")
+    assert before["updated"] < row()["updated"] == row()["lastUpdatedOn"]
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+def test_what_a_request_changes_stays_changed(wire: Wire, method: str) -> None:
+    """Objects field by field, lists as a whole."""
+    before = wire.details("/shipments/L10007")
+    change = {"customId": "MINE", "notes": {"a": 1}, "globalRoute": None}
+    assert wire.call("/shipments/L10007", method, json=change).ok
+    assert wire.call("/shipments/MINE", method, json={"notes": {"b": 2}}).ok
+    status = {"status": {"code": {"key": "2107"}}}
+    assert wire.call("/shipments/MINE", method, json=status).ok
     wire.turvo.advance(10**6)
-    assert answer["details"]["status"] == row()["status"]
-    assert row()["status"] == {"code": {"key": "2113", "value": "Canceled"}}
-    assert row()["updated"] == "2026-01-02T22:24:31.000Z"
+    after = wire.details(f"/shipments/{before['id']}")
+    assert (after["customId"], after["notes"]) == ("MINE", {"a": 1, "b": 2})
+    assert (after["globalRoute"], after["carrierOrder"]) == (
+        None,
+        before["carrierOrder"],
+    )
+    [row] = wire.rows(**{"customId[eq]": "MINE"})
+    assert row["notes"] == after["notes"] and row["status"] == after["status"]
 
 
 def test_an_own_answer_is_given_for_its_path_and_method(wire: Wire) -> None:
@@ -371,6 +463,8 @@ def test_an_own_answer_is_given_for_its_path_and_method(wire: Wire) -> None:
     assert posted.headers["X-Made-By"] == "me"
     assert wire.call("/v2/orders/1").json() is None
     assert wire.call("/orders/1", token="x").status_code == 401
+    wire.turvo.answer("/orders/a b", "found")
+    assert wire.call("/orders/a b").json() == "found"
 
 
 def test_levers_fire_in_order_where_and_as_often_as_told(wire: Wire) -> None:
@@ -398,6 +492,12 @@ def test_a_lever_that_never_fired_fails_the_test(wire: Wire) -> None:
     with pytest.raises(AssertionError, match=r"met: api /shipment/list\Z"):
         wire.turvo.assert_levers_fired()
     wire.turvo.heal()
+    wire.turvo.answer("/orders/1", 1, method="get")
+    wire.turvo.answer("/orders/2", 2)
+    wire.call("/orders/2")
+    with pytest.raises(AssertionError, match=r"answers .* met: GET /v1/orders/1\Z"):
+        wire.turvo.assert_levers_fired()
+    wire.call("/orders/1")
     wire.turvo.assert_levers_fired()
 
 

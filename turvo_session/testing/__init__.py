@@ -24,6 +24,7 @@ your own, for both.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Self, get_args
@@ -39,6 +40,14 @@ from .api import (
     Where,
     _Lever,
     header_pairs,
+)
+from .checks import (
+    METHODS,
+    check_choice,
+    check_number,
+    check_seconds,
+    check_status,
+    path_as_sent,
 )
 from .lists import PAGE_CAP
 from .server import LocalServer
@@ -105,6 +114,7 @@ class FakeTurvo(TurvoApi):
             clock=clock,
             now=now,
         )
+        check_number("port", port, 0, 65535, whole=True)
         self.token_life = token_life
         self.login_seconds = login_seconds
         self.api_seconds = api_seconds
@@ -191,20 +201,23 @@ class FakeTurvo(TurvoApi):
         ``path`` is e.g. ``/orders/1`` or ``/v2/accounts/parent/list``, without a query.
         ``method`` limits it to e.g. ``"GET"``. The API key and the token are still
         checked. A second call for the same path and method replaces the first. Raises
-        ``ValueError`` for the token endpoint (see ``fail_next``) and ``TypeError`` for
-        what is not JSON.
+        ``ValueError`` for the token endpoint (see ``fail_next``), for an unknown method
+        or status, and ``TypeError`` for what is not JSON.
         """
         whole_path = _whole_path(path)
+        check_choice("method", method.upper(), ("", *METHODS))
+        check_status(status)
         content = Answer.of(status, json)
         pairs = (*content.headers, *header_pairs(headers))
         answer = Answer(status, content.body, pairs)
+        key = (method.upper(), whole_path)
         with self._lock:
-            self._own_answers[method.upper(), whole_path] = answer
+            self._own_answers[key] = answer
+            self._unasked[key] = None
 
     def advance(self, seconds: float) -> None:
         """Let time pass here, and only here: tokens end, shipments move."""
-        if not seconds >= 0:
-            raise ValueError("seconds must be 0 or more")
+        check_seconds("seconds", seconds)
         with self._lock:
             self._advanced += seconds
 
@@ -230,12 +243,15 @@ class FakeTurvo(TurvoApi):
         ``where`` is ``"token"`` or ``"api"``; ``path`` limits it to requests whose path
         contains this. ``float("inf")`` times lasts until ``heal``.
         """
-        raw = body.encode() if isinstance(body, str) else bytes(body)
+        check_status(status)
+        if not isinstance(body, bytes | str):
+            raise TypeError("body must be bytes or str")
+        raw = body.encode() if isinstance(body, str) else body
         answer = Answer(status, raw, header_pairs(headers))
         self._add_lever(where, path, times, answer)
 
     def throttle(
-        self, retry_after: str, *, where: Where = "api", times: float = 1
+        self, retry_after: str | float, *, where: Where = "api", times: float = 1
     ) -> None:
         """Answer 429 with this ``Retry-After``: seconds, a date, or nonsense."""
         self.fail_next(
@@ -243,7 +259,7 @@ class FakeTurvo(TurvoApi):
             where=where,
             times=times,
             body=json.dumps({"message": "Too Many Requests"}),
-            headers=[("Retry-After", retry_after)],
+            headers=[("Retry-After", str(retry_after))],
         )
 
     def redirect_next(
@@ -269,33 +285,36 @@ class FakeTurvo(TurvoApi):
             self._levers.clear()
 
     def assert_levers_fired(self) -> None:
-        """Raise ``AssertionError`` if a lever has failed no request since it was set.
+        """Raise ``AssertionError`` for what no request has met since it was set.
 
-        A test whose lever never fires, because of a misspelt path for example, tests
-        less than it says. Levers that ``heal`` has taken back do not count.
+        A lever that never fires, or an ``answer`` that nobody asks for, because of a
+        misspelt path for example, means that the test tests less than it says. Levers
+        that ``heal`` has taken back do not count.
         """
         with self._lock:
-            idle = [lever for lever in self._levers if not lever.fired]
-        if idle:
-            places = ", ".join(f"{lever.where} {lever.path}".strip() for lever in idle)
-            raise AssertionError(f"levers that no request has met: {places}")
+            idle = [(one.where, one.path) for one in self._levers if not one.fired]
+            unasked = list(self._unasked)
+        for what, places in (("levers", idle), ("answers", unasked)):
+            if places:
+                shown = ", ".join(" ".join(place).strip() for place in places)
+                raise AssertionError(f"{what} that no request has met: {shown}")
 
     def _add_lever(
         self, where: Where, path: str, times: float, answer: Answer | None
     ) -> None:
         """Set a lever, after those that are set already."""
-        if where not in get_args(Where):
-            raise ValueError("where must be 'token' or 'api'")
-        if not times >= 1:
-            raise ValueError("times must be 1 or more")
+        check_choice("where", where, get_args(Where))
+        check_number("times", times, 1, math.inf)
+        lever = _Lever(where, path_as_sent(path), times, answer)
         with self._lock:
-            self._levers.append(_Lever(where, path, times, answer))
+            self._levers.append(lever)
 
 
 def _whole_path(path: str) -> str:
     """Return a path with its version; ``/orders/1`` is of version 1."""
-    if "?" in path or not path.startswith("/"):
-        raise ValueError("path must begin with / and have no query")
+    path = path_as_sent(path)
+    if not path.startswith("/"):
+        raise ValueError("path must begin with /")
     if not path.startswith(("/v1/", "/v2/")):
         path = f"/v1{path}"
     if path == "/v1/oauth/token":

@@ -25,10 +25,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from random import Random
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
+from .checks import Choice, Seconds, check_seconds
 from .lists import JsonObject, page_details
 from .shipments import Shipments
 
@@ -66,6 +67,12 @@ _OTHER_LISTS = {
     "/v1/orders/list": ("orders", ()),
 }
 """Lists beside that of the shipments: what Turvo calls their rows, and some rows."""
+
+
+_ACCEPTING_PATHS = ("/v1/shipments", "/v2/documents/upload-via-urls")
+"""Where a POST is answered with the size of its body."""
+
+_OWN = "turvo.answer() can give it an answer of your own"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +132,11 @@ class TurvoApi:
     or in a subclass: every request goes through them.
     """
 
+    policy = Choice[Policy](get_args(Policy))
+    token_life = Seconds()
+    login_seconds = Seconds()
+    api_seconds = Seconds()
+
     username = "dispatcher@broker.example"
     password = "correct horse battery staple"
     api_key = "fake-api-key-0001"
@@ -139,12 +151,10 @@ class TurvoApi:
         clock: Callable[[], float] | None,
         now: datetime | Callable[[], datetime] | None,
     ) -> None:
-        if policy not in ("fresh", "same", "revoke"):
-            raise ValueError("policy must be 'fresh', 'same' or 'revoke'")
+        check_seconds("speed", speed)
+        if clock is not None and not callable(clock):
+            raise ValueError("clock must be a callable that returns seconds")
         self.policy = policy
-        self.token_life: float = 0.0
-        self.login_seconds: float = 0.0
-        self.api_seconds: float = 0.0
         self.requests: deque[Seen] = deque(maxlen=100_000)
         self._clock = clock or _monotonic_clock
         self._calendar_clock = clock or _wall_clock
@@ -160,6 +170,7 @@ class TurvoApi:
         self._counts: Counter[str] = Counter()
         self._levers: list[_Lever] = []
         self._own_answers: dict[tuple[str, str], Answer] = {}
+        self._unasked: dict[tuple[str, str], None] = {}
         self._tokens: dict[str, float] = {}
         self._wrong_passwords = 0
         self._locked_until = 0.0
@@ -260,10 +271,10 @@ class TurvoApi:
         token = headers.get("authorization", "").removeprefix("Bearer ")
         if self._time() >= self._tokens.get(token, 0.0):
             return self._refuse_token(token)
-        own_answer = self._own_answers.get((method, path))
-        own_answer = own_answer or self._own_answers.get(("", path))
-        if own_answer:
-            return own_answer
+        for key in ((method, path), ("", path)):
+            if key in self._own_answers:
+                self._unasked.pop(key, None)
+                return self._own_answers[key]
         if method in ("GET", "HEAD"):
             return self._answer_read(path, query)
         return self._answer_write(method, path, body)
@@ -357,22 +368,23 @@ class TurvoApi:
             return error_answer(400, f"Invalid query: {error}")
 
     def _answer_write(self, method: str, path: str, body: bytes) -> Answer:
-        """Return the answer to whatever is not a GET. A status sticks."""
-        identity = _status_path(path)
-        if method == "PUT" and identity:
-            return self._change_status(identity, body)
-        shipments = path == "/v1/shipments" or _fits(path, "/v1/shipments/*")
-        if shipments or path == "/v2/documents/upload-via-urls":
+        """Return the answer to whatever is not a GET. What is changed sticks."""
+        identity = _written_shipment(path)
+        if identity and method in ("PUT", "PATCH"):
+            return self._change_shipment(identity, body)
+        if method == "POST" and path in _ACCEPTING_PATHS:
             return success_answer({"received": len(body)})
+        if identity or path in _ACCEPTING_PATHS:
+            return error_answer(405, f"FakeTurvo has no {method} of {path}: {_OWN}")
         return _no_resource(path)
 
-    def _change_status(self, identity: str, body: bytes) -> Answer:
-        """Return the shipment in its new status, or the error in the body."""
+    def _change_shipment(self, identity: str, body: bytes) -> Answer:
+        """Return the shipment as changed, or the error in the body."""
         try:
             asked = json.loads(body)
-            shipment = self._shipments.change_status(identity, asked)
+            shipment = self._shipments.change(identity, asked)
         except (ValueError, RecursionError) as error:
-            return error_answer(400, f"Invalid status: {error}")
+            return error_answer(400, f"Invalid change: {error}")
         return _answer_shipment(shipment)
 
 
@@ -428,12 +440,15 @@ def _other_list(key: str, names: tuple[str, ...]) -> Answer:
     return success_answer(page_details(key, rows, 0, size, size))
 
 
-def _status_path(path: str) -> str:
-    """Return the id in a path that changes a status; clients use two forms."""
+def _written_shipment(path: str) -> str:
+    """Return the id in a path that changes a shipment, or ``""``.
+
+    Clients use two forms for its status.
+    """
     parts = path.split("/")
     if _fits(path, "/v1/shipments/status/*"):
         return parts[4]
-    if _fits(path, "/v1/shipments/*/status"):
+    if _fits(path, "/v1/shipments/*/status") or _fits(path, "/v1/shipments/*"):
         return parts[3]
     return ""
 

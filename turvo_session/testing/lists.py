@@ -85,7 +85,9 @@ class ListQuery:
         self.size: int = max(1, min(asked_size, PAGE_CAP))
         self._sort_by = _checked_sort_key(query.get("sortBy", ""))
         self._filters = [
-            _make_filter(name, wanted) for name, wanted in query.items() if "[" in name
+            _make_filter(name, wanted)
+            for name, wanted in query.items()
+            if "[" in name or "]" in name
         ]
 
     def matching(self, records: Sequence[JsonObject]) -> list[JsonObject]:
@@ -168,8 +170,9 @@ def _checked_sort_key(sort_by: str) -> str:
 
 def _make_filter(name: str, wanted: str) -> RecordTest:
     """Return a function that tells whether a record passes the filter ``name``."""
-    field, _, operator = name.removesuffix("]").partition("[")
-    if operator not in FILTERS.get(field, ()):
+    field, bracket, operator = name.removesuffix("]").partition("[")
+    is_whole = bracket and name.endswith("]")
+    if not is_whole or operator not in FILTERS.get(field, ()):
         raise ValueError(f"there is no filter {name}")
     compare = _COMPARISONS[operator]
     choices = [wanted]

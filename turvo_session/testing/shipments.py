@@ -8,20 +8,22 @@ The shapes are those of recorded answers, with what scripts stumble over: a carr
 was deleted and stays in the list, a driver's phone in two places, stops with a city in
 one list and with a zip code in another, an ETA that is formatted without its date.
 
-Shipments that a test gives, and those whose status was set by a request, stay as they
-are.
+Shipments that a test gives, and those that a request has changed, stay as they are.
 """
 
 from __future__ import annotations
 
-import copy
+import math
 from bisect import bisect
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from itertools import accumulate
 from random import Random
 from typing import Any, NamedTuple
 
+from .checks import check_number
+from .completion import complete, kind_of
 from .lists import (
     JsonObject,
     ListQuery,
@@ -68,6 +70,8 @@ _HOURS_IN_STATUS = {
 """The way of an invented shipment, and how long each status lasts, from and to."""
 
 _WAY = list(_HOURS_IN_STATUS)
+_STATUSES_BESIDE_THE_WAY = {"2108": "2107", "2115": EN_ROUTE, "2116": "2107"}
+"""Statuses that are not on it, and one that has come as far; others are before it."""
 _PICKUP_STEP = _WAY.index("2104")
 _EN_ROUTE_STEP = _WAY.index(EN_ROUTE)
 _LATE_BY_HOURS = (-12.0, 12.0)
@@ -113,7 +117,8 @@ class Shipments:
         self._read_calendar = read_calendar
         self._day_one = read_calendar()
         own: list[Mapping[str, Any] | None]
-        if isinstance(given, int):
+        if isinstance(given, int | float):
+            check_number("shipments", given, 0, math.inf, whole=True)
             own = [None] * given
         else:
             own = [_checked_shipment(shipment) for shipment in given]
@@ -121,6 +126,8 @@ class Shipments:
             _Shipment(seed, number, self._day_one, shipment)
             for number, shipment in enumerate(own, 1)
         ]
+        for name in ("id", "customId"):
+            _check_unique(name, [one.record_at(0.0)[name] for one in self._shipments])
 
     def list_page(self, query: Query) -> JsonObject:
         """Return the ``details`` of one page. Raises ``ValueError`` for a bad query."""
@@ -140,10 +147,13 @@ class Shipments:
             return None
         return shipment.record_at(hours)
 
-    def change_status(self, identity: str, body: Any) -> JsonObject | None:
-        """Put a shipment into the status that ``body`` names; it stays there.
+    def change(self, identity: str, body: Any) -> JsonObject | None:
+        """Change what ``body`` names of a shipment; it stays so from now on.
 
-        ``body`` is ``{"status": {"code": {"key": "2107"}}}``; ``{}`` changes nothing.
+        ``body`` is an object in the shape of Turvo's details, such as
+        ``{"status": {"code": {"key": "2107"}}}``. A list in it takes the place of the
+        whole list. Another status takes the stops along.
+
         Returns the shipment, or ``None`` if there is none with this id. Raises
         ``ValueError`` for a body of another shape and for an unknown status.
         """
@@ -152,8 +162,8 @@ class Shipments:
         shipment = self._find_shipment(identity, hours)
         if shipment is None:
             return None
-        if status_key:
-            shipment.stay_in_status(status_key, hours)
+        if body:
+            shipment.change(body, status_key, hours)
         return shipment.record_at(hours)
 
     def _find_shipment(self, identity: str, hours: float) -> _Shipment | None:
@@ -215,22 +225,31 @@ class _Shipment:
             self._cached_for = (lap, step)
         return self._cached
 
-    def stay_in_status(self, status_key: str, hours: float) -> None:
-        """Keep this status from now on, as if a user of Turvo had set it."""
+    def change(self, body: Mapping[str, Any], status_key: str, hours: float) -> None:
+        """Keep the record from now on as a user of Turvo has changed it.
+
+        ``status_key`` is that of the status in ``body``, or "".
+        """
+        before = self.record_at(hours)
+        if body.get("id", before["id"]) != before["id"]:
+            raise ValueError("the id of a shipment must stay")
         now = self._format_hours(hours)
-        self._kept = {
-            **self.record_at(hours),
-            "status": _make_status(status_key),
-            "updated": now,
-            "lastUpdatedOn": now,
-        }
+        record = {**_changed(before, body), "updated": now, "lastUpdatedOn": now}
+        if status_key:
+            record["status"] = _make_status(status_key)
+            record["globalRoute"] = _moved_stops(record["globalRoute"], status_key, now)
+        self._kept = record
 
     def _keep_own(self, own: Mapping[str, Any]) -> None:
-        """Complete a shipment of the user's: en route, unless it says otherwise."""
-        en_route_since = -1.0
-        born = en_route_since - self._begins[_EN_ROUTE_STEP]
-        invented = self._invent_record(born, _EN_ROUTE_STEP)
-        self._kept = {**invented, **copy.deepcopy(dict(own))}
+        """Complete a shipment of the user's: en route, unless it says otherwise.
+
+        It is an hour old in its status, and its stops have come as far.
+        """
+        status = _complete_status(own.get("status", _make_status(EN_ROUTE)))
+        step = _step_of(status)
+        born = -1.0 - self._begins[step]
+        invented = self._invent_record(born, step)
+        self._kept = complete({**own, "status": status}, invented)
 
     def _invent_record(self, born: float, step: int) -> JsonObject:
         """Return the shipment that began at ``born`` and has come to this step."""
@@ -401,6 +420,59 @@ def _make_external_id(key: str, kind: str, value: str) -> JsonObject:
     return {"type": {"key": key, "value": kind}, "value": value}
 
 
+def _complete_status(status: Any) -> Any:
+    """Return a status with its key and its name, if one of them is known."""
+    keys = {name: key for key, name in STATUSES.items()}
+    for code in values_at(status, ["code"]):
+        if isinstance(code, Mapping) and len(code) == 1:
+            key = str(code.get("key") or keys.get(str(code.get("value"))))
+            if key in STATUSES:
+                return {**status, **_make_status(key)}
+    return status
+
+
+def _step_of(status: Any) -> int:
+    """Return how far a shipment in this status has come on the way."""
+    for key in values_at(status, ["code", "key"]):
+        step_key = _STATUSES_BESIDE_THE_WAY.get(str(key), str(key))
+        if step_key in _WAY:
+            return _WAY.index(step_key)
+    return 0
+
+
+def _changed(before: Any, change: Any) -> Any:
+    """Return what holds after a change; objects are changed field by field."""
+    if not (isinstance(before, Mapping) and isinstance(change, Mapping)):
+        return change
+    changed = {
+        name: _changed(before.get(name), value) for name, value in change.items()
+    }
+    return {**before, **changed}
+
+
+def _moved_stops(stops: Any, status_key: str, now: str) -> Any:
+    """Return the stops of a shipment that has just come into a status."""
+    if not isinstance(stops, list):
+        return stops
+    step = _step_of(_make_status(status_key))
+    done = {"pickup": step >= _EN_ROUTE_STEP, "delivery": step > _EN_ROUTE_STEP}
+    return [_moved_stop(stop, done.get(kind_of(stop)), now) for stop in stops]
+
+
+def _moved_stop(stop: Any, done: bool | None, now: str) -> Any:
+    """Return a stop that is done or not; ``None``: as it is."""
+    if done is None or (stop.get("state") == "COMPLETED") == done:
+        return stop
+    return {**stop, **_make_progress(now, done=done)}
+
+
+def _check_unique(name: str, values: Iterable[Any]) -> None:
+    """Raise ``ValueError`` if two shipments cannot be told from each other."""
+    for value, count in Counter(map(str, values)).items():
+        if count > 1:
+            raise ValueError(f"{count} of the shipments have the {name} {value}")
+
+
 def _checked_shipment(shipment: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a shipment of the user's, or raise ``TypeError``."""
     if not isinstance(shipment, Mapping):
@@ -410,7 +482,9 @@ def _checked_shipment(shipment: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _read_status_key(body: Any) -> str:
     """Return the key of the status in the body of a request, or ``""``."""
-    if body == {}:
+    if not isinstance(body, dict):
+        raise ValueError("the body must be an object")
+    if "status" not in body:
         return ""
     found = values_at(body, ["status", "code", "key"])
     if len(found) != 1 or str(found[0]) not in STATUSES:
