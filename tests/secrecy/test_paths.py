@@ -374,7 +374,7 @@ def details_that_are_no_object(world: World) -> None:
         answer = {"Status": "SUCCESS", "details": [token]}
         world.turvo.answer("/odd", answer)
         del token, answer
-        world.fails(TurvoResponseError, session.details, "/odd")
+        assert _IS_QUOTED(world.fails(TurvoResponseError, session.details, "/odd"))
 
 
 # Other origins

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import pickle
 import socket
 import time
 from collections.abc import Callable
@@ -169,9 +170,11 @@ def test_a_wrong_client_or_key_is_told(client: Any, key: Any, complaint: str) ->
     assert PASSWORD not in str(caught.value)
 
 
-def test_a_store_is_named_by_its_key() -> None:
+def test_a_store_is_named_by_its_key_and_is_not_pickled() -> None:
     store = RedisStore.from_url(f"redis://:{PASSWORD}@127.0.0.1:1/0", "a\udcff")
     assert repr(store) == r"<RedisStore a\udcff>"
+    with pytest.raises(TypeError, match="make one in each process"):
+        pickle.dumps(store)
 
 
 @pytest.mark.parametrize(

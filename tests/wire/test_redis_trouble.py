@@ -256,6 +256,31 @@ def test_a_slow_server_is_used_again_and_one_slower_than_a_second_is_not(
         assert until(read_a_minute_later).token is not None
 
 
+def test_an_answer_that_never_comes_is_asked_for_again(
+    redis_server: RedisServer,
+) -> None:
+    with Proxy(redis_server.port or 0) as proxy:
+        store = RedisStore.from_url(proxy.url, KEY)
+        write(store, TOKEN)
+        proxy.lose(b"EVAL", how="swallow")
+        assert store.read().token is not None and proxy.lost
+
+
+def test_a_wait_goes_on_when_its_connection_is_lost(redis_server: RedisServer) -> None:
+    store = RedisStore.from_url(redis_server.url, KEY)
+    waiter = Call(partial(store.wait, store.read(), LONG))
+    with redis_server.client() as client:
+
+        def is_waiting() -> object:
+            return client.info("clients")["blocked_clients"]
+
+        until(is_waiting)
+        client.client_kill_filter(_type="normal", skipme=True)
+        until(is_waiting)
+        write(RedisStore.from_url(redis_server.url, KEY), TOKEN)
+    waiter.result()
+
+
 def test_a_full_server_still_removes_a_lease(redis_server: RedisServer) -> None:
     store = RedisStore.from_url(redis_server.url, KEY)
     write(store, TOKEN, TOKEN)
