@@ -1,15 +1,13 @@
-"""Forward every shipment that is en route, once, to a webhook or to stdout.
+"""Forward every shipment that is en route, once, to a webhook or to stdout (--help).
 
-    python poller.py [--once] [--webhook https://tms.example/hook | >> shipments.jsonl]
-
-It needs TURVO_API_KEY, TURVO_USERNAME, TURVO_PASSWORD and REDIS_URL; any number of
-pollers can share a Redis. If a shipment cannot be read, or is refused (400, 413, 422),
-the next poll tries it again, after all others. A shipment comes twice only if
+It needs TURVO_API_KEY, TURVO_USERNAME, TURVO_PASSWORD and REDIS_URL. Pollers can share
+a Redis. What cannot be read, or is refused (400, 413, 422), is tried again by the next
+poll, after all others. A shipment comes twice only if
 - it is still en route two days later;
 - the webhook took it, but did not answer 2xx within 60 seconds;
 - its poller was killed, or held up for ten minutes, before it was marked in Redis;
 - Redis failed or lost data, and the poller that set the mark has not polled since.
-SIGTERM ends it within ten seconds. Exit code 1 means that something is left to do.
+SIGTERM ends it within ten seconds. With --once, exit code 1 says that work is left.
 """
 
 import argparse
@@ -71,8 +69,7 @@ def send(webhook: str | None, batch: list[dict]) -> int:
         except OSError as error:  # Its text may show the URL, which may be a secret.
             raise OSError(f"the webhook: {type(error).__name__}") from None
     data = "".join(json.dumps(shipment) + "\n" for shipment in batch).encode()
-    written = os.write(1, data)
-    if written < len(data):  # Leave no torn line on a full disk.
+    if (written := os.write(1, data)) < len(data):  # A full disk: leave no torn line.
         os.truncate(1, os.lseek(1, -written, os.SEEK_CUR))
         raise OSError("the disk is full")
     return 200
@@ -86,18 +83,16 @@ class Poller:
         self.pool = ThreadPoolExecutor(workers)
         self.redis = redis.Redis.from_url(redis_url, socket_timeout=2)
         self.key = f"{prefix}:in_transit:{{}}".format
-        self.marks: dict[str, float] = {}  # Its own, and when they end.
-        self.left: list[int] = []  # What it has claimed and not yet forwarded.
+        self.marks, self.left = {}, []  # Its marks with their ends; the ids it claimed.
 
     def poll(self) -> bool:
         """Poll once. Return whether all is done; the log says what is not."""
-        late, self.left, self.is_sending = self.left, [], threading.Lock()
+        late, self.left, self.is_busy = self.left, [], threading.Lock()
         try:
             self.write_marks()
             rows = self.session.records("/shipments/list?status[eq]=2105", "shipments")
             for each in sorted((row.get("id") for row in rows), key=late.__contains__):
-                if self.redis.set(self.key(each), "claimed", nx=True, ex=CLAIM_SECONDS):
-                    self.left.append(each)
+                self.pool.submit(self.claim, each).result()
             if found := list(filter(None, self.pool.map(self.read, self.left))):
                 self.pool.submit(self.forward, found).result()
             log.info("%d new shipments read, %d left", len(found), len(self.left))
@@ -106,9 +101,15 @@ class Poller:
             log.warning("the rest is left: %a", str(error))
             return False
         finally:
-            self.is_sending.acquire(timeout=GRACE_SECONDS)  # A batch may be on its way.
+            self.is_busy.acquire(timeout=GRACE_SECONDS)  # A thread may claim or send.
             with suppress(redis.RedisError):
                 self.redis.delete(*map(self.key, self.left))
+
+    def claim(self, each: int) -> None:
+        """Claim a shipment, if no other poller has. In a thread no signal strikes."""
+        with self.is_busy:
+            if self.redis.set(self.key(each), "claimed", nx=True, ex=CLAIM_SECONDS):
+                self.left.append(each)
 
     def write_marks(self) -> None:
         """Mark what was forwarded, and do so again: Redis may have lost the marks."""
@@ -128,7 +129,7 @@ class Poller:
 
     def forward(self, batch: list[dict]) -> None:
         """Send a batch and mark it. Halve it if it is refused, to find out why."""
-        with self.is_sending:
+        with self.is_busy:
             status = self.send(batch)
             if 200 <= status < 300:
                 for shipment in batch:
@@ -151,8 +152,7 @@ if __name__ == "__main__":
     parser.add_argument("--prefix", default="turvo", help="of the keys in Redis")
     parser.add_argument("--workers", type=int, default=8, help="threads; default: 8")
     parser.add_argument("--demo", action="store_true", help="show a day in 20 seconds")
-    given = parser.parse_args()
-    if given.demo:
+    if (given := parser.parse_args()).demo:
         runpy.run_module("demo", run_name="__main__")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
@@ -161,10 +161,10 @@ if __name__ == "__main__":
     except ValueError as error:
         parser.error(str(error))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    is_done = True
+    is_done = False
     with suppress(KeyboardInterrupt):
         is_done = poller.poll()
         while not given.once:
             time.sleep(max(1, 60 * given.every))
-            is_done = poller.poll()
-    os._exit(0 if is_done else 1)  # Threads may still wait for Turvo or the webhook.
+            poller.poll()
+    os._exit(given.once and not is_done)  # At once: threads may wait for the webhook.

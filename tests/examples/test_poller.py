@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import random
 import re
 import shutil
 import signal
+import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, pairwise
-from types import SimpleNamespace
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 import poller
@@ -388,21 +391,74 @@ HANGS_AT: dict[str, Callable[[Any, Webhook], object]] = {
 }
 
 
-@pytest.mark.parametrize("hangs", HANGS_AT)
-def test_sigterm_ends_it_with_nothing_half_done(world: World, hangs: str) -> None:
+@pytest.mark.parametrize(
+    ("hangs", "command", "code"),
+    [*((hangs, QUICKLY, 0) for hangs in HANGS_AT), ("details", ONCE, 1)],
+)
+def test_sigterm_ends_it_with_nothing_half_done(
+    world: World, hangs: str, command: tuple[str, ...], code: int
+) -> None:
     """Whatever it waits for, which would take half a minute or more. No claim stays."""
     turvo, webhook = world.turvo, world.webhook
     HANGS_AT[hangs](turvo, webhook)
     turvo.requests.clear()
     asked = turvo.token_requests + turvo.api_requests
-    program = world.start(*QUICKLY, "--webhook", webhook.url)
+    program = world.start(*command, "--webhook", webhook.url)
     if hangs in ("Retry-After", "login"):
         wait_until(lambda: turvo.token_requests + turvo.api_requests > asked, hangs)
     else:
         wait_until(lambda: turvo.held.is_set() or webhook.arrived.is_set(), hangs)
     start = time.monotonic()
-    assert (program.end(signal.SIGTERM), world.keys()) == (0, {})
+    assert (program.end(signal.SIGTERM), world.keys()) == (code, {})
     assert time.monotonic() - start < 10
+
+
+def test_the_end_of_a_service_with_work_left_is_no_failure(world: World) -> None:
+    world.webhook.judge = lambda body, ids: 422
+    program = world.start(*QUICKLY, "--webhook", world.webhook.url)
+    program.wait_for(f", {len(world.en_route)} left")
+    assert (program.end(signal.SIGTERM), world.keys()) == (0, {})
+
+
+def test_a_signal_at_any_line_of_a_poll_leaves_no_claim(world: World) -> None:
+    """Up to the last lines, which give the claims back. Threads see no signal."""
+    keys = [f"turvo:in_transit:{each}" for each in world.en_route]
+    for key in keys[2:]:
+        world.redis.set(key, "forwarded")
+    polls, struck, times = world.polls(), set[tuple[int, int]](), Counter[int]()
+    lines, first = inspect.getsourcelines(poller.Poller.poll)
+    last = first + lines.index("        finally:\n")
+
+    def strike(frame: FrameType, event: str, _: object) -> Any:
+        if frame.f_code is not poller.Poller.poll.__code__:
+            return None
+        if event == "line" and frame.f_lineno < last:
+            times[frame.f_lineno] += 1
+            here = (frame.f_lineno, times[frame.f_lineno])
+            if here[1] < 3 and here not in struck:
+                struck.add(here)
+                raise KeyboardInterrupt
+        return strike
+
+    def poll_until_struck() -> bool:
+        before, tracer = len(struck), sys.gettrace()
+        times.clear()
+        sys.settrace(strike)
+        try:
+            polls.poll()
+        except KeyboardInterrupt:
+            return len(struck) > before
+        finally:
+            sys.settrace(tracer)
+        return False
+
+    while poll_until_struck():
+        values = world.redis.mget(keys[:2])
+        assert set(values) <= {None, b"forwarded"}
+        assert len(world.webhook.taken()) == values.count(b"forwarded")
+        world.redis.delete(*keys[:2])
+        polls.poller.marks.clear()
+    assert len(struck) > 10
 
 
 def test_a_full_pipe_does_not_keep_it_from_stopping(world: World) -> None:
