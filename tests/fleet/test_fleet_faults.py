@@ -23,7 +23,6 @@ from tests.support.fleet import (
     KEY,
     LEASE,
     LEASE_SECONDS,
-    QUICK,
     WAKE,
     Site,
     Worker,
@@ -103,8 +102,8 @@ def test_a_redis_that_breaks_while_processes_wait_for_a_login_fails_no_call(
 ) -> None:
     """They notice a lost connection at once, and a silent Redis when the lease ends."""
     with (
-        separate_site(login_seconds=0.3) as site,
-        site.workers(4, token_timeout=QUICK) as (leader, *waiters),
+        separate_site(login_seconds=0.1) as site,
+        site.workers(4, token_timeout=(0.5, 3.0)) as (leader, *waiters),
     ):
         faulty = FaultySite(site)
         hold = site.turvo.hold()

@@ -67,7 +67,7 @@ def test_a_session_from_the_environment_can_be_pickled(
     with session, pickle.loads(pickle.dumps(session)) as other:
         assert other.timeout == 5
         turvo.fail_next(503)
-        assert other.put("/shipments/1", data=b"x").ok
+        assert other.put("/shipments/L10001", json={}).ok
 
 
 def test_all_origins_share_pools(turvo: FakeTurvo, session: TurvoSession) -> None:
