@@ -8,21 +8,36 @@ from __future__ import annotations
 import configparser
 import re
 import shlex
+import shutil
 import signal
 import ssl
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
+import requests
 from poller import Poller
 
 from tests.support.programs import Webhook
 from tests.support.proxies import Proxy
-from tests.support.servers import RedisServer, self_signed
-from turvo_session import Change, RedisStore, Slot, StoreError, TurvoAuth, TurvoSession
+from tests.support.servers import RedisServer, free_port, self_signed
+from tests.support.wire import Reply, Site, auth_at, is_secret_free
+from turvo_session import (
+    Change,
+    MemoryStore,
+    RedisStore,
+    Slot,
+    StoreError,
+    TurvoAuth,
+    TurvoSession,
+)
 from turvo_session.testing import FakeTurvo
+from turvo_session.tokens import Token, dump
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -139,6 +154,66 @@ def test_redis_with_a_ca_of_ones_own_and_client_certificates(
 
 
 @pytest.fixture
+def due_auth(monkeypatch: pytest.MonkeyPatch) -> Callable[..., TurvoAuth]:
+    """Return a function that makes an auth whose next request tries one login first.
+
+    Nothing answers at its https URL, and the environment has no proxy.
+    """
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+    def make(**options: Any) -> TurvoAuth:
+        store, now = MemoryStore(), time.monotonic()
+        token = dump(Token("token-1", now - 3500.0, 3600.0, 300.0), now)
+        assert store.swap(store.read(), Change(token=Slot(token, 100.0)))
+        return auth_at(f"https://127.0.0.1:{free_port()}/v1", store=store, **options)
+
+    return make
+
+
+PROXIES = find(r"^(\*\*Proxies\.\*\*.*?)\n\n")
+
+
+@pytest.mark.parametrize(
+    ("variables", "by_argument", "tunnels"),
+    [
+        (["HTTPS_PROXY"], False, (2, 0)),
+        (["HTTPS_PROXY", "NO_PROXY"], False, (0, 0)),
+        ([], True, (1, 1)),
+    ],
+)
+def test_a_proxy_is_asked_for_a_tunnel_and_sees_no_secret(
+    due_auth: Callable[..., TurvoAuth],
+    monkeypatch: pytest.MonkeyPatch,
+    variables: list[str],
+    by_argument: bool,
+    tunnels: tuple[int, int],
+) -> None:
+    """``proxies=`` of the auth is for the login, ``proxies`` of a session is not.
+
+    Where both are set, the first site is the auth's proxy and the second the session's.
+    """
+    with Site(lambda _: Reply(403)) as first, Site(lambda _: Reply(403)) as second:
+        values = {"HTTPS_PROXY": first.url, "NO_PROXY": "127.0.0.1"}
+        for name in variables:
+            assert f"`{name}`" in PROXIES
+            monkeypatch.setenv(name, values[name])
+        auth, session = due_auth(), requests.Session()
+        if by_argument:
+            auth = due_auth(proxies={"https": first.url})
+            session.proxies = {"https": second.url}
+        with session, pytest.raises(requests.ConnectionError):
+            session.get(auth.base_url, auth=auth, timeout=5)
+
+    assert (len(first.arrived), len(second.arrived)) == tunnels
+    host = auth.base_url.split("/")[2]
+    for request in first.arrived + second.arrived:
+        assert (request.method, request.path, request.body) == ("CONNECT", host, b"")
+        assert is_secret_free(request)
+
+
+@pytest.fixture
 def opt(tmp_path: Path, turvo: FakeTurvo, redis_url: str) -> Path:
     """Return a folder in place of ``/opt/turvo``, with ``turvo.env`` in it."""
     (tmp_path / "venv").symlink_to(sys.prefix)
@@ -209,6 +284,28 @@ def test_a_systemd_unit_starts_the_program_and_stops_it(
     assert turvo.logins == 1
 
 
+def test_the_timer_starts_its_service_as_often_as_cron_does() -> None:
+    [(name, text)] = [unit for unit in UNITS if unit[0].endswith(".timer")]
+    minutes = find(r"^\*/(\d+) \* \* \* \*  ")
+    assert parse_unit(text) == {
+        "Timer": {"OnCalendar": f"*:0/{minutes}"},
+        "Install": {"WantedBy": "timers.target"},
+    }
+    assert name.replace(".timer", ".service") in dict(SERVICES)
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd")
+def test_systemd_takes_every_line_of_the_units(opt: Path) -> None:
+    """It names the file of a line that it cannot read."""
+    files = [opt / name for name, _ in UNITS]
+    for file, (_, text) in zip(files, UNITS, strict=True):
+        file.write_text(here(text, opt))
+    command = ["systemd-analyze", "--man=no", "verify", *map(str, files)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    names = [file.name for file in files if file.name in done.stdout + done.stderr]
+    assert (done.returncode, names) == (0, []), done.stderr
+
+
 def test_several_tenants_have_a_token_each(
     turvo: FakeTurvo, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,13 +323,26 @@ def test_several_tenants_have_a_token_each(
     assert (len(tokens), turvo.logins) == (2, 2)
 
 
-@pytest.mark.parametrize(
-    "url", re.findall(r"^export REDIS_URL=(\S+)", WITHOUT_REDIS, re.MULTILINE)
-)
+REDIS_URLS = re.findall(r"^export REDIS_URL=(\S+)", WITHOUT_REDIS, re.MULTILINE)
+
+
+def test_docker_and_debian_have_the_redis_of_the_first_url() -> None:
+    """Both listen at the port of Redis, and the URL is where this machine finds it."""
+    line = r"^docker run -d --name redis -p (\S+):(\d+) redis:(\d+) +# Docker$"
+    docker = re.search(line, WITHOUT_REDIS, re.MULTILINE)
+    assert docker
+    address, inner, version = docker.groups()
+    assert REDIS_URLS[0] == f"redis://{address}/0"
+    assert (inner, address.split(":")[1]) == ("6379", "6379")
+    assert int(version) >= int(find(r"Any Redis (\d+) or newer", WITHOUT_REDIS))
+    assert find(r"^apt-get install (\S+) +# Debian", WITHOUT_REDIS) == "redis-server"
+
+
+@pytest.mark.parametrize("url", REDIS_URLS)
 def test_each_redis_url_shares_a_token(
     redis_server: RedisServer, turvo: FakeTurvo, tmp_path: Path, url: str
 ) -> None:
-    """The first one is also the address at which the Docker line publishes a Redis."""
+    assert RedisStore.from_url(url, DEFAULT_KEY)
     context, trusted = self_signed(tmp_path, "localhost")
     port = redis_server.port or 0
     with redis_server.client() as client, Proxy(port, tls=context) as proxy:
@@ -245,4 +355,3 @@ def test_each_redis_url_shares_a_token(
         auths = [TurvoAuth.from_env(environ) for _ in range(2)]
         tokens = {auth.token().fingerprint for auth in auths}
         assert (len(tokens), turvo.logins) == (1, 1)
-    assert "-p 127.0.0.1:6379:6379 redis" in WITHOUT_REDIS
