@@ -335,7 +335,7 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stop())
     turvo = FakeTurvo(
-        shipments=100,
+        shipments=60,
         speed=3600 / HOUR,
         login_seconds=LOGIN_SECONDS,
         token_life=12 * HOUR + 0.01,
