@@ -11,10 +11,11 @@ caller's thread while it waits comes out at once and is nobody's ``error``.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from contextvars import copy_context
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from .secret import Hidden
 
@@ -72,6 +73,9 @@ class BoundedCall(Hidden, Generic[T]):
 
     def _start_thread(self) -> None:
         """Start the call in a thread, or make it here if there can be none."""
+        if _sockets_keep_to_a_thread():
+            self._run_without_thread()
+            return
         try:
             threading.Thread(
                 target=self._run_in_thread, name="turvo_session", daemon=True
@@ -104,3 +108,15 @@ class BoundedCall(Hidden, Generic[T]):
             else:
                 self._stopped_by = error
         self._ended.set()
+
+
+def _sockets_keep_to_a_thread() -> bool:
+    """Return whether a socket works only in the thread that has made it.
+
+    So it is where gevent patches sockets and not threads, as grequests has it do.
+    """
+    monkey: Any = sys.modules.get("gevent.monkey")
+    if monkey is None:
+        return False
+    is_patched = monkey.is_module_patched
+    return bool(is_patched("socket") and not is_patched("threading"))

@@ -271,8 +271,9 @@ def _read_beginning(raw: Any, connection: socket.socket | None) -> bytes:
             if not count:
                 break
             left -= count
-    except (HTTPError, http.client.HTTPException, OSError) as error:
-        # The body is slow or broken, unless a signal handler raised this.
+    except (HTTPError, http.client.HTTPException, OSError, ValueError) as error:
+        # The body is slow or broken, or the socket is a double's that is closed, unless
+        # a signal handler raised this.
         signalled = raised_by_signal_handler(error)
     if signalled is not None:
         raise signalled

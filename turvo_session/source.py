@@ -9,6 +9,7 @@ trouble is a level that is skipped: what this process remembers decides then.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 import weakref
@@ -44,6 +45,8 @@ PATIENCE_WITH_TOKEN = 1.0
 """Seconds that the store may take to answer a process that has a token."""
 PATIENCE_WITHOUT_TOKEN = 3.0
 """The same without a token: a hundred processes that start at once are slow as well."""
+GREENLET_PAUSE = 0.01
+"""Seconds between two looks at another greenlet's renewal."""
 MOST_REFUSED = 64
 """Refused tokens that a process remembers, in order not to adopt one again."""
 
@@ -447,8 +450,11 @@ class TokenSource:
 
         Waiting would be for the lease that this very thread holds.
         """
-        reference = getattr(self._thread, "renewal", None)
-        if reference is not None and reference() is not None:
+        end = time.monotonic() + WAIT_LIMIT
+        while self._renews_in_other_greenlet() and time.monotonic() < end:
+            # A lock would stop the whole thread. With gevent this sleep does not.
+            time.sleep(GREENLET_PAUSE)
+        if self._renewal_under_way() is not None:
             raise TurvoAuthError(
                 "this thread is getting a token already, and a signal handler or a "
                 "password callable asked for one in the middle of it; it must not send "
@@ -456,9 +462,24 @@ class TokenSource:
             )
         # It ends with this frame, whatever ends that. A `finally` would be one more
         # line at which an interrupt can strike.
-        mark = _Mark()
+        mark = _Mark(_current_greenlet())
         self._thread.renewal = weakref.ref(mark)
         yield
+
+    def _renewal_under_way(self) -> _Mark | None:
+        """Return the mark of the renewal that this thread is in, if it is in one."""
+        reference: weakref.ref[_Mark] | None
+        reference = getattr(self._thread, "renewal", None)
+        return reference() if reference is not None else None
+
+    def _renews_in_other_greenlet(self) -> bool:
+        """Return whether another greenlet of this thread is in a renewal.
+
+        Greenlets share a thread where gevent patches sockets and not threads, as
+        grequests has it do.
+        """
+        mark = self._renewal_under_way()
+        return mark is not None and mark.greenlet != _current_greenlet()
 
     def _stored_token(self) -> Token | None:
         seen: Snapshot | None = self._levels[-1].attempt(_as_seen, None)
@@ -468,7 +489,16 @@ class TokenSource:
 class _Mark:
     """Lives as long as a renewal. Only the renewal refers to it strongly."""
 
-    __slots__ = ("__weakref__",)
+    __slots__ = ("__weakref__", "greenlet")
+
+    def __init__(self, greenlet: int) -> None:
+        self.greenlet: int = greenlet
+
+
+def _current_greenlet() -> int:
+    """Return what tells the greenlets of a thread apart; 0 if there are none."""
+    module: Any = sys.modules.get("greenlet")
+    return id(module.getcurrent()) if module else 0
 
 
 def _as_seen(seen: Snapshot) -> Snapshot:

@@ -112,12 +112,15 @@ def test_new_processes_take_an_auth_made_by_from_env_and_log_in_once(
 # Other kinds of interpreters
 
 
-def test_100_greenlets_under_gevent_log_in_once(site: Site, environ: Environ) -> None:
-    """They wait for the one that logs in, and for nothing else."""
+@pytest.mark.parametrize("patched", ["", "thread=False, select=False"])
+def test_100_greenlets_under_gevent_log_in_once(
+    site: Site, environ: Environ, patched: str
+) -> None:
+    """They wait for the one that logs in, also where locks are not patched."""
     site.turvo.login_seconds = 0.5
-    script = """
+    script = f"""
 from gevent import monkey
-monkey.patch_all()
+monkey.patch_all({patched})
 import gevent
 from tests.support.fleet_worker import fetch
 from turvo_session import TurvoAuth

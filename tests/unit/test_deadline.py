@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from contextvars import ContextVar
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
 
@@ -41,6 +42,20 @@ def test_the_call_runs_in_a_daemon_thread_in_the_context_of_the_caller() -> None
     assert running.finish_within(LONG) and running.error is None
     assert running.value == ("turvo_session", True, "of the caller")
     assert variable.get() == "of the caller"
+
+
+@pytest.mark.parametrize(
+    ("patched", "stays"),
+    [({"socket"}, True), ({"socket", "threading"}, False), (set(), False)],
+)
+def test_the_call_stays_in_its_thread_if_gevent_patches_sockets_only(
+    patched: set[str], stays: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkey = SimpleNamespace(is_module_patched=patched.__contains__)
+    monkeypatch.setitem(sys.modules, "gevent.monkey", monkey)
+    running = bounded(threading.get_ident)
+    assert running.finish_within(LONG)
+    assert (running.value == threading.get_ident()) is stays
 
 
 def test_what_the_call_raises_is_its_error() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
+import greenlet
 import pytest
 
 from tests.support.clock import Clock
@@ -26,7 +29,7 @@ from tests.support.sources import (
     spelled,
 )
 from tests.support.threads import LONG, Call, at_once
-from turvo_session import events
+from turvo_session import events, source
 from turvo_session.errors import (
     CredentialsRejected,
     SettingsError,
@@ -166,6 +169,21 @@ def test_a_request_in_a_login_is_an_error(world: World, process: Process) -> Non
     with pytest.raises(TurvoAuthError, match="this thread is getting a token already"):
         process.get()
     assert process.ask() == "token-2"
+
+
+def test_greenlets_of_one_thread_wait_for_each_other(
+    world: World, process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As under a gevent whose sleep, but not whose locks, let the others go on."""
+    main = greenlet.getcurrent()
+    first, second = (greenlet.greenlet(process.ask) for _ in range(2))
+    world.endpoint.answers = [lambda _: main.switch()]
+    sleeps = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: first.switch())
+    monkeypatch.setattr(source, "time", sleeps)
+    first.switch()
+    assert second.switch() == "token-1"  # the first one's, which has ended meanwhile
+    assert first.dead and second.switch() == "token-1"
+    assert len(world.endpoint.users) == 1
 
 
 def test_a_call_may_be_made_where_an_error_of_the_last_one_is_handled(

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import requests
+from requests.adapters import HTTPAdapter
 
 from tests.support.interrupts import interrupted
 from tests.support.requests_sent import SENT_AGAIN, SENT_ONCE, RecorderAdapter, World
@@ -169,6 +170,21 @@ def test_a_slow_body_is_not_waited_for() -> None:
 )
 def test_a_broken_body_does_no_harm(site: Site, broken: bytes) -> None:
     assert get(site, (broken,), ok(b"{}")).ok
+
+
+class ClosingAdapter(HTTPAdapter):
+    """Closes the file of a refused answer, as mocket leaves it."""
+
+    def build_response(self, req: Any, resp: Any) -> requests.Response:
+        if resp.status == 401:
+            resp._original_response.fp.close()
+        return super().build_response(req, resp)
+
+
+def test_a_body_whose_file_is_closed_does_no_harm(world: World) -> None:
+    world.session.mount("http://", ClosingAdapter())
+    answer = world.get()
+    assert answer.ok and answer.history[0].content == b""
 
 
 def test_a_time_limit_that_ends_while_it_is_read_comes_out(site: Site) -> None:
