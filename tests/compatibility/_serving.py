@@ -32,13 +32,17 @@ def ask(url: str) -> tuple[str, str]:
 def serves(command: list[str]) -> int:
     """Return 0 if two workers need one login, and another one after a revocation.
 
-    ``ADDRESS`` in the command is replaced by the address to listen at.
+    ``ADDRESS`` and ``PORT`` in the command are replaced by those to listen at.
     """
-    address = f"127.0.0.1:{free_port()}"
+    port = str(free_port())
+    address = f"127.0.0.1:{port}"
     with RedisServer(port=0) as redis, FakeTurvo() as turvo:
         environ = {**os.environ, **turvo.environ, "REDIS_URL": redis.url}
         process = subprocess.Popen(
-            [part.replace("ADDRESS", address) for part in command],
+            [
+                part.replace("ADDRESS", address).replace("PORT", port)
+                for part in command
+            ],
             env=environ,
             cwd=Path(__file__).parent,
             stderr=subprocess.DEVNULL,
