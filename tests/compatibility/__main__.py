@@ -11,8 +11,9 @@ and exits with 0 if that works. The command makes a virtual environment, install
 project and all the packages, runs the scripts, and prints the table. A script with
 ``SEPARATE = True`` gets an environment of its own, because its packages do not fit in
 with the others. So does one with ``PYTHON = (3, 13)``, the lowest Python that it works
-with; it is left out where no such Python is found. A file that begins with an
-underscore belongs to a script. ``--write`` puts the table into the README.
+with, or with ``FREE_THREADED = True``; it is left out where no such Python is found. A
+file that begins with an underscore belongs to a script. ``--write`` puts the table into
+the README.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-CONSTANTS = ("PACKAGE", "REQUIRES", "HOW", "SEPARATE", "PYTHON")
+CONSTANTS = ("PACKAGE", "REQUIRES", "HOW", "SEPARATE", "PYTHON", "FREE_THREADED")
 QUIETLY: dict[str, Any] = {"capture_output": True, "text": True, "check": False}
 MARKS = ("<!-- compatibility -->", "<!-- /compatibility -->")
 
@@ -46,6 +47,12 @@ class Row:
     how: str
     separate: bool
     python: tuple[int, int]
+    free_threaded: bool
+
+    @property
+    def python_name(self) -> str:
+        """The name of the lowest Python that it works with."""
+        return f"Python 3.{self.python[1]}{'t' * self.free_threaded}"
 
 
 @dataclass(frozen=True)
@@ -71,21 +78,23 @@ def read_row(script: Path) -> Row:
         constants["PACKAGE"],
         tuple(constants["REQUIRES"]),
         constants["HOW"],
-        constants.get("SEPARATE", False) or "PYTHON" in constants,
+        bool(constants.keys() & {"SEPARATE", "PYTHON", "FREE_THREADED"}),
         constants.get("PYTHON", sys.version_info[:2]),
+        constants.get("FREE_THREADED", False),
     )
 
 
-def find_python(lowest: tuple[int, int]) -> str:
+def find_python(lowest: tuple[int, int], *, free_threaded: bool = False) -> str:
     """Return a Python of this version or of a newer one; "" if there is none."""
-    if sys.version_info >= lowest:
+    if sys.version_info >= lowest and not free_threaded:
         return sys.executable
     # pyenv keeps its Pythons out of the PATH.
     kept = os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv"
     for minor in range(lowest[1], lowest[1] + 10):
         places = [os.environ["PATH"], *Path(kept).glob(f"versions/3.{minor}.*/bin")]
         for place in places:
-            found = shutil.which(f"python3.{minor}", path=str(place))
+            name = f"python3.{minor}{'t' * free_threaded}"
+            found = shutil.which(name, path=str(place))
             if found and subprocess.run([found, "-c", ""], **QUIETLY).returncode == 0:
                 return found
     return ""
@@ -99,10 +108,16 @@ def rows() -> list[Row]:
 class Environment:
     """A virtual environment with the project and some packages."""
 
-    def __init__(self, folder: Path, requires: set[str], base: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        requires: set[str],
+        base: str,
+        extras: str = "demo,encryption",
+    ) -> None:
         subprocess.run([base, "-m", "venv", folder], check=True)
         self.python = folder / "bin" / "python"
-        self.pip("install", "-q", f"{ROOT}[demo,encryption]", *sorted(requires))
+        self.pip("install", "-q", f"{ROOT}[{extras}]", *sorted(requires))
 
     def pip(self, *arguments: str) -> str:
         """Run pip and return what it printed."""
@@ -154,12 +169,13 @@ def run_all(chosen: list[Row], folder: Path) -> list[Result]:
 
 def run_alone(row: Row, folder: Path) -> Result:
     """Run a script in an environment of its own, if that can be made here."""
-    base = find_python(row.python)
+    base = find_python(row.python, free_threaded=row.free_threaded)
     if not base:
-        wanted = ".".join(map(str, row.python))
-        return Result(row, "", False, f"not tested: there was no Python {wanted}")
+        return Result(row, "", False, f"not tested: there was no {row.python_name}")
+    # cryptography has no build for some Pythons without a GIL.
+    extras = "demo" if row.free_threaded else "demo,encryption"
     try:
-        environment = Environment(folder, set(row.requires), base)
+        environment = Environment(folder, set(row.requires), base, extras)
     except SystemExit as error:
         last = str(error).strip().splitlines()[-1]
         return Result(row, "", False, f"it could not be installed: {last}")
