@@ -64,7 +64,7 @@ def redis_url(_shared_redis_url: str) -> str:
     """Return the URL of an empty Redis-protocol server that no test stops."""
     import redis
 
-    with redis.Redis.from_url(_shared_redis_url) as client:
+    with redis.Redis.from_url(_shared_redis_url, protocol=2) as client:
         client.flushall()
     return _shared_redis_url
 
@@ -74,7 +74,7 @@ def redis_client(redis_url: str) -> Iterator[redis.Redis]:
     """Return a client that looks into the server at ``redis_url``."""
     import redis
 
-    with redis.Redis.from_url(redis_url, socket_timeout=5) as client:
+    with redis.Redis.from_url(redis_url, socket_timeout=5, protocol=2) as client:
         yield client
 
 

@@ -134,14 +134,12 @@ for i = 1, 3 do
   if life == 0 then try('PEXPIRE', KEYS[i], 0) end
 end
 
--- A stream that somebody else wrote would hold up the waiters: replace its entry.
-local wake = ARGV[10] == '1' or seen[7] == ''
-if wake then
-  if text_of(redis.pcall('XADD', KEYS[4], 'MAXLEN', 1, '*', 'w', '')) then
-    -- Another type, or a stream whose last possible id is taken.
-    redis.pcall('PEXPIRE', KEYS[4], 0)
-    try('XADD', KEYS[4], 'MAXLEN', 1, '*', 'w', '')
-  end
+-- What somebody else wrote there would hold up the waiters, and can be of another type
+-- or have the last possible id: replace it.
+local is_foreign = seen[7] == ''
+if is_foreign then redis.pcall('PEXPIRE', KEYS[4], 0) end
+if ARGV[10] == '1' or is_foreign then
+  try('XADD', KEYS[4], 'MAXLEN', 1, '*', 'w', '')
   try('PEXPIRE', KEYS[4], 3600000)
 end
 return refused or 1

@@ -144,6 +144,10 @@ _BY_CODE = {
         "does not know the command {command}",
         "check whether it is renamed or disabled there; Redis 5 or newer is needed",
     ),
+    "TOO_OLD": Explanation(
+        "is older than version 6 and does not know the client's RESP3",
+        "give the client protocol=2",
+    ),
     "DATABASE": Explanation(
         "has no database of that number", "check the end of REDIS_URL"
     ),
@@ -161,6 +165,7 @@ _BY_CODE = {
     "SILENT": _SILENT,
 }
 _CODES_BY_TEXT = {
+    "command `HELLO`": "TOO_OLD",
     "unknown command": "UNKNOWN",
     "Unknown command": "UNKNOWN",
     "Unknown Redis command": "UNKNOWN",

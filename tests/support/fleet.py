@@ -350,7 +350,7 @@ class Site:
     def __init__(self, turvo: FleetTurvo, url: str) -> None:
         self.turvo = turvo
         self.environ = shared(turvo, url)
-        self.redis = redis.Redis.from_url(url, socket_timeout=5)
+        self.redis = redis.Redis.from_url(url, socket_timeout=5, protocol=2)
         self._fleet: list[Worker] = []
         self._owed = 0.0
 

@@ -32,7 +32,10 @@ def free_port() -> int:
 
 
 class RedisServer:
-    """A Valkey on a unix socket, or on a TCP port with ``port=...`` (0: any)."""
+    """A Valkey on a unix socket, or on a TCP port with ``port=...`` (0: any).
+
+    TURVO_TEST_REDIS names another program to run, such as ``redis-server``.
+    """
 
     def __init__(
         self, *options: str, port: int | None = None, sentinel: bool = False
@@ -62,12 +65,14 @@ class RedisServer:
 
     def client(self, **options: Any) -> redis.Redis:
         """Return a client to look in with; close it, or let ``with`` do so."""
-        return redis.Redis.from_url(self.url, socket_timeout=5, **options)
+        options = {"socket_timeout": 5, "protocol": 2, **options}  # Redis 5 has no 3
+        return redis.Redis.from_url(self.url, **options)
 
     def start(self) -> None:
         """Start it, also again after ``kill``; return when it answers."""
         config = self.folder / "server.conf"
-        command = [str(get_binary_path()), str(config)]
+        program = os.environ.get("TURVO_TEST_REDIS") or str(get_binary_path())
+        command = [program, str(config)]
         if self.sentinel:
             command.append("--sentinel")
         if not (self.sentinel and config.exists()):  # a sentinel rewrites its file

@@ -241,7 +241,7 @@ def test_a_connection_of_a_double_of_redis_is_used_as_it_is() -> None:
 
 
 def test_a_wait_outlasts_the_timeout_of_its_client(redis_url: str) -> None:
-    with redis.Redis.from_url(redis_url, socket_timeout=0.3) as client:
+    with redis.Redis.from_url(redis_url, socket_timeout=0.3, protocol=2) as client:
         store = RedisStore(client, KEY)
         start = time.monotonic()
         store.wait(store.read(), 1.0)
@@ -252,7 +252,8 @@ def test_a_client_with_one_connection_for_all_threads_looks_now_and_then(
     redis_client: redis.Redis, redis_url: str
 ) -> None:
     redis_client.config_resetstat()
-    with redis.Redis.from_url(redis_url, single_connection_client=True) as client:
+    options: dict[str, Any] = {"single_connection_client": True, "protocol": 2}
+    with redis.Redis.from_url(redis_url, **options) as client:
         store = RedisStore(client, KEY)
         store.wait(store.read(), 0.5)
     assert 3 <= redis_client.info("commandstats")["cmdstat_xread"]["calls"] <= 7
