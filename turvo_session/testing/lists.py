@@ -206,9 +206,10 @@ def _filter_values(record: JsonObject, field: str) -> list[str]:
     """Return what a record has for a filter; it may have several customers or stops."""
     if field.endswith("Date"):
         found = _appointments(record, field.removesuffix("Date"))
+    elif field in _PATHS:
+        found = values_at(record, _PATHS[field])
     else:
-        path = _PATHS.get(field, (field,))
-        found = [*values_at(record, path), *_external_ids(record, field)]
+        found = [*values_at(record, [field]), *_external_ids(record, field)]
     return [str(value) for value in found if value is not None]
 
 
