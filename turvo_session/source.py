@@ -448,7 +448,8 @@ class TokenSource:
     def _one_at_a_time(self) -> Iterator[None]:
         """Raise an error if this thread is in a renewal already.
 
-        Waiting would be for the lease that this very thread holds.
+        Waiting would be for the lease that this very thread holds, unless it is held by
+        another greenlet, which ends by itself.
         """
         end = time.monotonic() + WAIT_LIMIT
         while self._renews_in_other_greenlet() and time.monotonic() < end:
