@@ -420,7 +420,7 @@ class TokenSource:
             ask.client,
             salt=ask.salt,
             ahead=spare is not None,
-            had_token=ask.refused is not None,
+            had_token=bool(spare or ask.refused),
         )
         self._tell_failure(failure, record.left)
         if spare and self._clock() < spare.end:

@@ -29,7 +29,7 @@ TESTS = {
     "renewal": ["unit/test_renewal", "unit/test_source"],
     "level": ["unit/test_level", "unit/test_source"],
     "source": ["unit/test_source"],
-    "origin": ["unit/test_origin"],
+    "origin": ["unit/test_origin", "unit/test_auth"],
     "replay": ["unit/test_replay", "wire/test_replay_wire", "wire/test_heal"],
     "redis_store": [
         "unit/test_redis_store",

@@ -45,7 +45,12 @@ def mutants_of(text: str) -> Iterator[Mutant]:
 
 
 def _nodes_that_count(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield ``node`` and its parts, without annotations, decorators and texts."""
+    """Yield ``node`` and its parts, without annotations, decorators and texts.
+
+    Nor ``strict=``, which would only name a mistake in the module itself.
+    """
+    if isinstance(node, ast.keyword) and node.arg == "strict":
+        return
     yield node
     for name, value in ast.iter_fields(node):
         if name in ("annotation", "returns", "decorator_list"):

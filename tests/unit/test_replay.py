@@ -16,7 +16,6 @@ from tests.support.clock import Clock
 from tests.support.wire import API_KEY, auth_at, store_with
 from turvo_session import TurvoAuth
 from turvo_session.replay import (
-    MEMORY_SECONDS,
     MOST_UNCURED,
     FalseAlarms,
     TurvoRequest,
@@ -145,7 +144,7 @@ def test_uncured_requests_are_remembered_for_a_minute_by_method_and_path(
     assert to("/1", "POST") not in uncured
     uncured.forget(to("/1"))
     assert to("/1") not in uncured
-    clock.sleep(MEMORY_SECONDS)
+    clock.sleep(60.0)
     assert to("/2") not in uncured
     uncured.forget(to("/3"))
     assert uncured.is_empty
@@ -160,7 +159,7 @@ def test_an_alarm_can_be_false_for_a_minute(
         assert (alarms.are_possible, alarms.are_likely) == (False, False)
         note()
         assert (alarms.are_possible, alarms.are_likely) == (True, likely)
-        clock.sleep(MEMORY_SECONDS)
+        clock.sleep(60.0)
     alarms.note_false()
     alarms.note_true()
     assert not alarms.are_likely

@@ -365,7 +365,7 @@ def test_a_due_token_serves_where_neither_level_takes_a_failure(world: World) ->
     world.endpoint.down = failed(REJECTED)
     world.shared.broken = {"swap"}
     assert process.ask() == "token-1"
-    assert process.heard(events.LoginFailed)
+    assert [event.pause for event in process.heard(events.LoginFailed)] == [30.0]
 
 
 def test_a_rejection_is_remembered_while_the_store_is_away(world: World) -> None:
